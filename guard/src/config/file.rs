@@ -1,0 +1,317 @@
+//! The shape of the file and the checks that turn it into a [`Config`].
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Config, Roots, SandboxFeature};
+use crate::database_url::DatabaseTarget;
+use crate::diagnostic::{Code, Denial, shown};
+use crate::environment::ChildPolicy;
+use crate::path::AbsolutePath;
+use crate::policy::{DatabasePolicy, Endpoint};
+use crate::program::{ProgramEntry, Programs};
+use crate::slot::{SlotId, SlotSet};
+use crate::template::Template;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    slots: Slots,
+    #[serde(default)]
+    database: Database,
+    #[serde(default)]
+    production: Production,
+    #[serde(default)]
+    roots: RawRoots,
+    #[serde(default)]
+    env: Env,
+    #[serde(default)]
+    programs: BTreeMap<String, Program>,
+    #[serde(default)]
+    sandbox: Sandbox,
+    #[serde(default, rename = "sync")]
+    _sync: Sync,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Slots {
+    ids: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Database {
+    #[serde(default)]
+    endpoints: Vec<String>,
+    role: Option<String>,
+    password_file: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Production {
+    #[serde(default)]
+    databases: Vec<String>,
+    #[serde(default)]
+    endpoints: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawRoots {
+    repository: Option<String>,
+    worktree: Option<String>,
+    artifact: Option<String>,
+    state: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Env {
+    #[serde(default)]
+    inherit: Vec<String>,
+    #[serde(default)]
+    block: Vec<String>,
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    path: String,
+    #[serde(default)]
+    args: Vec<String>,
+}
+
+/// Ports are checked for being ports; the kernel rules that use them come with the sandbox.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Sandbox {
+    require: Option<Vec<SandboxFeature>>,
+    #[serde(default, rename = "connect_tcp")]
+    _connect_tcp: Vec<u16>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Sync {
+    #[serde(default, rename = "connect_tcp")]
+    _connect_tcp: Vec<u16>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Config, Denial> {
+    let file: File = toml::from_str(text).map_err(|error| refuse_syntax(text, &error))?;
+    if file.version != 1 {
+        return Err(refuse_value(
+            "version",
+            &file.version.to_string(),
+            "version = 1",
+        ));
+    }
+    let slots_are_configured = file.slots.ids.is_some();
+    let slots = match file.slots.ids {
+        Some(ids) => SlotSet::parse_csv(&ids.join(","))?,
+        None => SlotSet::default(),
+    };
+    let database = parse_database(&file.database, file.production, &slots)?;
+    let password_file = file
+        .database
+        .password_file
+        .map(|text| parse_password_file(&text, &slots))
+        .transpose()?;
+    let set = parse_set(file.env.set)?;
+    Ok(Config {
+        database,
+        password_file,
+        roots: parse_roots(file.roots)?,
+        child: ChildPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
+        programs: parse_programs(file.programs)?,
+        sandbox_require: file.sandbox.require,
+        slots,
+        slots_are_configured,
+    })
+}
+
+/// Says where the text is wrong and, for keys, what is wrong; never repeats a value.
+fn refuse_syntax(text: &str, error: &toml::de::Error) -> Denial {
+    let line = error
+        .span()
+        .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+    let words = error.message();
+    let about_keys = [
+        "unknown field",
+        "unknown variant",
+        "missing field",
+        "duplicate key",
+    ];
+    let message = if about_keys.iter().any(|start| words.starts_with(start)) {
+        format!(
+            "the configuration cannot be read: {}",
+            words.replace('\n', " ")
+        )
+    } else {
+        "the configuration cannot be read: not TOML, or a value of the wrong type".to_owned()
+    };
+    Denial::new(
+        Code::ConfigSyntax,
+        message,
+        format!("line {line}"),
+        "TOML with the documented keys and `version = 1`",
+    )
+}
+
+fn refuse_value(key: &str, found: &str, expected: &str) -> Denial {
+    Denial::new(
+        Code::ConfigValue,
+        format!("the value of `{key}` is not acceptable"),
+        format!("{key} = {}", shown(found)),
+        expected,
+    )
+}
+
+fn parse_database(
+    database: &Database,
+    production: Production,
+    slots: &SlotSet,
+) -> Result<DatabasePolicy, Denial> {
+    let endpoint = |key: &str, text: &String| {
+        Endpoint::parse(text).ok_or_else(|| refuse_value(key, text, "host:port"))
+    };
+    let endpoints = database
+        .endpoints
+        .iter()
+        .map(|text| endpoint("[database] endpoints", text).and_then(check_endpoint))
+        .collect::<Result<_, _>>()?;
+    let production_endpoints = production
+        .endpoints
+        .iter()
+        .map(|text| endpoint("[production] endpoints", text))
+        .collect::<Result<_, _>>()?;
+    for name in &production.databases {
+        if SlotId::owning_database(name).is_some() {
+            let expected = "a name that is no slot's database";
+            return Err(refuse_value("[production] databases", name, expected));
+        }
+    }
+    let role = database
+        .role
+        .as_deref()
+        .map(|text| parse_role(text, slots))
+        .transpose()?;
+    Ok(DatabasePolicy {
+        endpoints,
+        role,
+        production_databases: production.databases,
+        production_endpoints,
+    })
+}
+
+/// An endpoint must be an address of this host, and no port that a slot's own services have.
+fn check_endpoint(endpoint: Endpoint) -> Result<Endpoint, Denial> {
+    let key = "[database] endpoints";
+    if !endpoint.is_loopback_address() {
+        let expected = "a loopback address such as 127.0.0.1:5432; names are read differently by \
+                        drivers, and a remote server needs a pinned identity";
+        return Err(refuse_value(key, &endpoint.to_string(), expected));
+    }
+    if let Some(slot) = SlotId::owning_port(endpoint.port) {
+        let expected = format!("a port that is not one of {slot}'s own services");
+        return Err(refuse_value(key, &endpoint.to_string(), &expected));
+    }
+    Ok(endpoint)
+}
+
+fn parse_role(text: &str, slots: &SlotSet) -> Result<Template, Denial> {
+    let expected = "a plain role name with {slot}, one role per slot";
+    let refuse = || refuse_value("[database] role", text, expected);
+    let role = Template::parse(text).ok_or_else(refuse)?;
+    let plain = slots.iter().all(|slot| {
+        let url = format!("postgresql://{}@127.0.0.1:1/x", role.render(slot));
+        DatabaseTarget::parse(&url).is_ok_and(|target| target.user() == role.render(slot))
+    });
+    if plain && role.tells_apart(slots) {
+        Ok(role)
+    } else {
+        Err(refuse())
+    }
+}
+
+fn parse_password_file(text: &str, slots: &SlotSet) -> Result<Template, Denial> {
+    let key = "[database] password_file";
+    let refuse = || refuse_value(key, text, "an absolute path with {slot}, one file per slot");
+    let template = Template::parse(text).ok_or_else(refuse)?;
+    let plain = slots
+        .iter()
+        .all(|slot| AbsolutePath::parse(&template.render(slot)).is_ok());
+    if plain && template.tells_apart(slots) {
+        Ok(template)
+    } else {
+        Err(refuse())
+    }
+}
+
+fn parse_roots(raw: RawRoots) -> Result<Roots, Denial> {
+    let root = |key: &str, text: Option<String>| match text {
+        None => Ok(None),
+        Some(text) => AbsolutePath::parse(&text)
+            .map(Some)
+            .map_err(|_| refuse_value(&format!("[roots] {key}"), &text, "an absolute plain path")),
+    };
+    let default = Roots::default();
+    Ok(Roots {
+        repository: root("repository", raw.repository)?,
+        worktree: root("worktree", raw.worktree)?,
+        artifact: root("artifact", raw.artifact)?,
+        state: root("state", raw.state)?.unwrap_or(default.state),
+    })
+}
+
+fn parse_set(set: BTreeMap<String, String>) -> Result<BTreeMap<String, Template>, Denial> {
+    let parse = |(name, text): (String, String)| match Template::parse(&text) {
+        Some(template) => Ok((name, template)),
+        None => Err(Denial::new(
+            Code::ConfigValue,
+            format!(
+                "the value of `{}` under `[env] set` is not acceptable",
+                shown(&name)
+            ),
+            "a brace that is not part of {slot}",
+            "no braces but {slot}",
+        )),
+    };
+    set.into_iter().map(parse).collect()
+}
+
+fn parse_programs(programs: BTreeMap<String, Program>) -> Result<Programs, Denial> {
+    let parse = |(key, program): (String, Program)| {
+        let name = format!("[programs.{}]", shown(&key));
+        let path = AbsolutePath::parse(&program.path)
+            .map_err(|_| refuse_value(&name, &program.path, "an absolute plain path"))?;
+        let mut args = program.args;
+        let open_ended = args.last().is_some_and(|last| last == "...");
+        args.truncate(args.len() - usize::from(open_ended));
+        if args.iter().any(|arg| arg == "...") {
+            return Err(refuse_value(
+                &name,
+                "\"...\" before the end",
+                "\"...\" as the last argument",
+            ));
+        }
+        Ok(ProgramEntry {
+            key,
+            path: path.as_str().to_owned(),
+            args,
+            open_ended,
+        })
+    };
+    programs
+        .into_iter()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .map(Programs::new)
+}

@@ -1,0 +1,263 @@
+//! `slotguard.toml`, from text to values that are known to fit together.
+//!
+//! Reading the file safely is [`crate::io`]'s work. Values are never repeated in a refusal unless
+//! they are names or numbers, because a misplaced secret is one of the things a value can be.
+
+mod file;
+
+use crate::diagnostic::{Code, Denial};
+use crate::environment::ChildPolicy;
+use crate::path::AbsolutePath;
+use crate::policy::DatabasePolicy;
+use crate::program::Programs;
+use crate::slot::{SlotId, SlotSet};
+use crate::template::Template;
+
+/// Where slot records, leases and private homes live when nothing is configured.
+const DEFAULT_STATE_ROOT: &str = "/var/lib/slotguard/state";
+
+/// A checked configuration; the default is the contract's three slots and nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    slots: SlotSet,
+    slots_are_configured: bool,
+    /// What databases may be.
+    pub database: DatabasePolicy,
+    /// Where each slot's password is kept, for targets that are rendered.
+    pub password_file: Option<Template>,
+    /// Directories that file operations stay beneath.
+    pub roots: Roots,
+    /// What a child's environment may hold.
+    pub child: ChildPolicy,
+    /// What may be started.
+    pub programs: Programs,
+    /// What the kernel must enforce; `None` when the file does not say.
+    pub sandbox_require: Option<Vec<SandboxFeature>>,
+}
+
+/// The configured directory roots.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    /// The repository that worktrees belong to.
+    pub repository: Option<AbsolutePath>,
+    /// The directory that holds all worktrees.
+    pub worktree: Option<AbsolutePath>,
+    /// The directory that holds artifacts.
+    pub artifact: Option<AbsolutePath>,
+    /// The directory that holds slot records and private homes.
+    pub state: AbsolutePath,
+}
+
+/// A kind of kernel rule that `[sandbox] require` can demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxFeature {
+    /// Rules on files.
+    Fs,
+    /// Rules on TCP ports.
+    Tcp,
+    /// Rules on signals and abstract sockets.
+    Scope,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant that a test parses")]
+        let state = AbsolutePath::parse(DEFAULT_STATE_ROOT).expect("the default root is plain");
+        Self {
+            repository: None,
+            worktree: None,
+            artifact: None,
+            state,
+        }
+    }
+}
+
+impl Config {
+    /// Parses the text of a configuration file.
+    ///
+    /// # Errors
+    /// Refuses what is not TOML, unknown keys, a version other than 1, and values that contradict
+    /// the contract or each other.
+    pub fn parse(text: &str) -> Result<Self, Denial> {
+        file::parse(text)
+    }
+
+    /// Returns the slots of this host.
+    #[must_use]
+    pub fn slots(&self) -> &SlotSet {
+        &self.slots
+    }
+
+    /// Reconciles the slots with the environment's `SLOT_IDS_CSV` (contract clause EN-1).
+    ///
+    /// # Errors
+    /// Refuses a list that cannot be read, and one that contradicts the file.
+    pub fn reconcile_slots(&mut self, csv: Option<&[u8]>) -> Result<(), Denial> {
+        let Some(csv) = csv else { return Ok(()) };
+        let slots = SlotSet::parse_csv(&String::from_utf8_lossy(csv))?;
+        if self.slots_are_configured && slots != self.slots {
+            return Err(Denial::new(
+                Code::ConfigEnvironment,
+                "`SLOT_IDS_CSV` contradicts the configuration file",
+                format!("SLOT_IDS_CSV={slots}"),
+                format!("SLOT_IDS_CSV={}", self.slots),
+            ));
+        }
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// Parses a slot and requires that it exists on this host.
+    ///
+    /// # Errors
+    /// Refuses every spelling but the canonical one, and slots that are not configured.
+    pub fn slot(&self, text: &str) -> Result<SlotId, Denial> {
+        self.slots.require(text.parse()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"
+        version = 1
+        [slots]
+        ids = ["preview-1", "preview-2"]
+        [database]
+        endpoints = ["127.0.0.1:5432"]
+        role = "slot_{slot}"
+        password_file = "/etc/slotguard/slot_{slot}.pw"
+        [production]
+        databases = ["app_production"]
+        endpoints = ["db.example:5432"]
+        [roots]
+        repository = "/srv/repo"
+        worktree = "/srv/previews"
+        artifact = "/var/lib/slotguard/artifacts"
+        state = "/var/lib/slotguard/state"
+        [env]
+        inherit = ["FEATURE_FLAGS"]
+        block = ["INTERNAL_FLAG"]
+        set = { NODE_ENV = "preview", PORT = "810{slot}" }
+        [programs.backend]
+        path = "/usr/bin/node"
+        args = ["server.js", "..."]
+        [sandbox]
+        require = []
+        connect_tcp = []
+        [sync]
+        connect_tcp = [443]
+    "#;
+
+    #[test]
+    fn the_documented_file_is_read() {
+        let config = Config::parse(FULL).unwrap();
+        assert_eq!(config.slots().to_string(), "preview-1,preview-2");
+        assert_eq!(config.sandbox_require, Some(vec![]));
+        assert!(
+            config
+                .programs
+                .approve("/usr/bin/node", &["server.js".into(), "x".into()])
+                .is_ok()
+        );
+        assert_eq!(
+            Config::default().slots().to_string(),
+            "preview-1,preview-2,preview-3"
+        );
+    }
+
+    #[test]
+    fn a_line_changed_for_the_worse_is_refused() {
+        let cases = [
+            ("version = 1", "version = 2"),
+            ("version = 1", ""),
+            ("[slots]", "[slot]"),
+            (
+                "ids = [\"preview-1\", \"preview-2\"]",
+                "ids = [\"preview1\"]",
+            ),
+            ("ids = [\"preview-1\", \"preview-2\"]", "ids = []"),
+            (
+                "endpoints = [\"127.0.0.1:5432\"]",
+                "endpoints = [\"localhost:5432\"]",
+            ),
+            (
+                "endpoints = [\"127.0.0.1:5432\"]",
+                "endpoints = [\"192.0.2.1:5432\"]",
+            ),
+            (
+                "endpoints = [\"127.0.0.1:5432\"]",
+                "endpoints = [\"127.0.0.1\"]",
+            ),
+            (
+                "endpoints = [\"127.0.0.1:5432\"]",
+                "endpoints = [\"127.0.0.1:8101\"]",
+            ),
+            (
+                "endpoints = [\"127.0.0.1:5432\"]",
+                "endpoints = [\"127.0.0.1:5109\"]",
+            ),
+            ("role = \"slot_{slot}\"", "role = \"app\""),
+            ("role = \"slot_{slot}\"", "role = \"slot_{n}\""),
+            ("role = \"slot_{slot}\"", "role = \"slot {slot}\""),
+            ("slot_{slot}.pw", "slot.pw"),
+            (
+                "databases = [\"app_production\"]",
+                "databases = [\"app_preview_1\"]",
+            ),
+            ("worktree = \"/srv/previews\"", "worktree = \"previews\""),
+            ("inherit = [\"FEATURE_FLAGS\"]", "inherit = [\"PGHOST\"]"),
+            ("inherit = [\"FEATURE_FLAGS\"]", "inherit = [\"PORT\"]"),
+            ("PORT = \"810{slot}\"", "PORT = \"8101\""),
+            ("path = \"/usr/bin/node\"", "path = \"node\""),
+            (
+                "args = [\"server.js\", \"...\"]",
+                "args = [\"...\", \"server.js\"]",
+            ),
+            ("require = []", "require = [\"everything\"]"),
+            ("[sync]", "[sink]"),
+        ];
+        for (line, worse) in cases {
+            let text = FULL.replace(line, worse);
+            assert_ne!(text, FULL, "{line} is not in the file");
+            let denial = Config::parse(&text).expect_err(worse);
+            assert_eq!(
+                denial.code().class(),
+                crate::diagnostic::Class::Configuration,
+                "{worse}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_a_value() {
+        let text = FULL.replace("ids = [\"preview-1\", \"preview-2\"]", "ids = \"hunter2\"");
+        let denial = Config::parse(&text).unwrap_err();
+        assert_eq!(denial.code(), Code::ConfigSyntax);
+        assert!(!format!("{denial:?}").contains("hunter2"), "{denial:?}");
+        assert!(denial.found().contains("line 4"), "{}", denial.found());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let denial = Config::parse(&FULL.replace("[sync]", "[sink]")).unwrap_err();
+        assert!(denial.message().contains("sink"), "{}", denial.message());
+    }
+
+    #[test]
+    fn en_1_slot_ids_csv_must_agree_with_the_file() {
+        let mut config = Config::parse(FULL).unwrap();
+        assert!(config.reconcile_slots(Some(b"preview-2,preview-1")).is_ok());
+        let denial = config.reconcile_slots(Some(b"preview-1")).unwrap_err();
+        assert_eq!(denial.code(), Code::ConfigEnvironment);
+        let mut default = Config::default();
+        default.reconcile_slots(Some(b"preview-7")).unwrap();
+        assert!(default.slot("preview-7").is_ok());
+        assert_eq!(
+            default.slot("preview-1").unwrap_err().code(),
+            Code::SlotNotConfigured
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! The `url` crate as a second reader and as the renderer of the canonical form.
+//!
+//! It decides nothing alone: as a guard it would let through texts that drivers read differently.
+//! But where it disagrees with our grammar, one of the two is wrong, and nobody connects.
+
+use std::fmt::Write as _;
+
+use url::Url;
+
+use super::{DatabaseTarget, Host};
+use crate::diagnostic::{Code, Denial};
+use crate::secret::Secret;
+
+/// Compares the second reader's view of `text` with the parts that the grammar found.
+pub(super) fn agree(text: &str, target: &DatabaseTarget) -> Result<(), Denial> {
+    let refuse = |part: &str| {
+        Denial::new(
+            Code::UrlSecondOpinion,
+            "two readers of `DATABASE_URL` disagree",
+            format!("another {part}"),
+            "one meaning only",
+        )
+    };
+    let other = Url::parse(text).map_err(|_| refuse("verdict"))?;
+    if !matches!(other.scheme(), "postgresql" | "postgres") {
+        return Err(refuse("scheme"));
+    }
+    if other.username() != target.user {
+        return Err(refuse("user"));
+    }
+    if other.password().map(decode) != target.password.as_ref().and_then(non_empty) {
+        return Err(refuse("password"));
+    }
+    if !same_host(&other, &target.host) {
+        return Err(refuse("host"));
+    }
+    if other.port() != Some(target.port) {
+        return Err(refuse("port"));
+    }
+    if other.path().strip_prefix('/') != Some(&target.database) {
+        return Err(refuse("database"));
+    }
+    let parameters = target.parameters.iter().map(ToString::to_string);
+    let pairs = other
+        .query_pairs()
+        .map(|(name, value)| format!("{name}={value}"));
+    if !parameters.eq(pairs) || other.fragment().is_some() {
+        return Err(refuse("parameter"));
+    }
+    Ok(())
+}
+
+/// The `url` crate does not tell an empty password from none.
+fn non_empty(password: &Secret) -> Option<Vec<u8>> {
+    let bytes = password.dangerous_expose().as_bytes();
+    (!bytes.is_empty()).then(|| bytes.to_vec())
+}
+
+fn same_host(other: &Url, host: &Host) -> bool {
+    let read = other.host_str().unwrap_or_default();
+    read.eq_ignore_ascii_case(&host.to_string())
+}
+
+/// Decodes escapes that the grammar has already found complete.
+fn decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let value = escape
+            .and_then(|pair| std::str::from_utf8(pair).ok())
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        out.push(value.unwrap_or(bytes[at]));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    out
+}
+
+/// Renders the canonical URL, with the given password or none.
+pub(super) fn render(target: &DatabaseTarget, password: Option<&Secret>) -> String {
+    let DatabaseTarget {
+        user,
+        host,
+        port,
+        database,
+        parameters,
+        ..
+    } = target;
+    let mut text = format!("postgresql://{user}");
+    if let Some(password) = password.filter(|secret| !secret.dangerous_expose().is_empty()) {
+        text.push(':');
+        escape(password.dangerous_expose(), &mut text);
+    }
+    let _ = write!(text, "@{host}:{port}/{database}");
+    let mut separator = '?';
+    for parameter in parameters {
+        let _ = write!(text, "{separator}{parameter}");
+        separator = '&';
+    }
+    // The parts are checked, so the crate has nothing left to change; it is asked to be the writer
+    // so that what we emit is what a URL library reads back.
+    Url::parse(&text).map_or(text, String::from)
+}
+
+/// Escapes everything but the unreserved characters, the only ones every driver leaves alone.
+fn escape(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._~-".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}

@@ -1,0 +1,732 @@
+//! The table of every diagnostic code.
+//!
+//! A code, once published, keeps its meaning. `explain` and the documentation are made from this
+//! table, so an entry is written for the person who meets the code at night.
+
+use std::fmt;
+
+/// What kind of failure a code stands for; each program maps it to one exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The command line is wrong, or it names an unknown slot.
+    Usage,
+    /// Input was read and is not acceptable as data.
+    BadData,
+    /// Something that had to be given or to exist is missing.
+    InputMissing,
+    /// A service, a kernel feature or a program is not there.
+    Unavailable,
+    /// A defect of this project.
+    Internal,
+    /// Somebody else holds what is needed; trying again may help.
+    Busy,
+    /// The guard refused.
+    Denied,
+    /// The configuration is wrong.
+    Configuration,
+    /// A program exists but cannot be run.
+    NotRunnable,
+    /// A program does not exist.
+    NotFound,
+}
+
+/// What the catalogue says about a code.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// One line, a fragment.
+    pub summary: &'static str,
+    /// When exactly the code is given.
+    pub condition: &'static str,
+    /// What would happen, or could, without the refusal.
+    pub effect: &'static str,
+    /// What to do.
+    pub way_out: &'static str,
+    /// An input that gets this code.
+    pub bad: &'static str,
+    /// The close neighbour that does not.
+    pub good: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident $id:literal $class:ident {
+        summary: $summary:literal,
+        condition: $condition:literal,
+        effect: $effect:literal,
+        way_out: $way_out:literal,
+        bad: $bad:literal,
+        good: $good:literal $(,)?
+    })*) => {
+        /// A stable diagnostic code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = concat!($id, ": ", $summary, ".")] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in ascending order of its identifier.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Returns the identifier, such as `SG2101`.
+            #[must_use]
+            pub fn id(self) -> &'static str {
+                match self { $(Self::$name => $id),* }
+            }
+
+            /// Returns the kind of failure.
+            #[must_use]
+            pub fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class),* }
+            }
+
+            /// Returns the catalogue's texts.
+            #[must_use]
+            pub fn entry(self) -> Entry {
+                match self {
+                    $(Self::$name => Entry {
+                        summary: $summary,
+                        condition: $condition,
+                        effect: $effect,
+                        way_out: $way_out,
+                        bad: $bad,
+                        good: $good,
+                    }),*
+                }
+            }
+        }
+    };
+}
+
+impl Code {
+    /// Returns the code with this identifier, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.id().eq_ignore_ascii_case(text))
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.id())
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
+}
+
+catalogue! {
+    UnknownSlot "SG1001" Usage {
+        summary: "not a preview slot",
+        condition: "A slot was given in a spelling other than `preview-1` to `preview-9`.",
+        effect: "A second spelling of one slot would get its own lock, unit and directory, and two publishes could meet in one database.",
+        way_out: "Give the canonical id, such as `preview-1`.",
+        bad: "--slot preview_1",
+        good: "--slot preview-1",
+    }
+    AliasAsIdentity "SG1002" Usage {
+        summary: "an alias is not an identity",
+        condition: "The compatibility alias `preview<n>` was given where a slot is identified.",
+        effect: "Aliases exist for DNS and service names only; as an identity they would be a second spelling.",
+        way_out: "Give the canonical id, such as `preview-1`.",
+        bad: "--slot preview1",
+        good: "--slot preview-1",
+    }
+    SlotNotConfigured "SG1003" Usage {
+        summary: "the slot does not exist on this host",
+        condition: "The id is canonical, but neither the configuration nor `SLOT_IDS_CSV` lists it.",
+        effect: "Nothing was provisioned for it: its database name could belong to anybody.",
+        way_out: "Use a slot of this host, or add it to `[slots] ids` and provision it.",
+        bad: "--slot preview-7 with the default three slots",
+        good: "--slot preview-3",
+    }
+    SlotList "SG1004" Configuration {
+        summary: "the list of slots cannot be read",
+        condition: "`SLOT_IDS_CSV` or `[slots] ids` is empty, names a slot twice or holds something that is not a canonical id.",
+        effect: "A slot that is not listed exactly could be missed by every check made per slot.",
+        way_out: "Write canonical ids separated by single commas.",
+        bad: "SLOT_IDS_CSV=preview-1, preview-2",
+        good: "SLOT_IDS_CSV=preview-1,preview-2",
+    }
+    UrlBytes "SG2001" Denied {
+        summary: "DATABASE_URL holds a byte that URLs do not have",
+        condition: "A byte outside printable ASCII (0x21 to 0x7E): a blank, a tab, a line break, a byte order mark, a letter outside ASCII.",
+        effect: "Some drivers delete such bytes, some keep them, some end the text there; they then connect to different databases.",
+        way_out: "Retype the URL; escape such a character of the password as %XX.",
+        bad: "postgresql://slot_1@127.0.0.1:5432/app_preview_1<newline>",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlLength "SG2002" Denied {
+        summary: "DATABASE_URL is empty or too long",
+        condition: "The text is empty or longer than 1024 bytes.",
+        effect: "Drivers cut, refuse or accept long texts each in their own way; an empty one means the driver's own default server.",
+        way_out: "Write the short canonical form.",
+        bad: "DATABASE_URL=",
+        good: "DATABASE_URL=postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlScheme "SG2003" Denied {
+        summary: "DATABASE_URL does not begin with postgresql:// or postgres://",
+        condition: "Another scheme, other letter case, a driver suffix such as `+psycopg`, or no URL at all.",
+        effect: "psql takes a text that is no URL as a database name on its default server; some drivers ignore the scheme and connect.",
+        way_out: "Begin with postgresql://.",
+        bad: "postgresql+psycopg://slot_1@127.0.0.1:5432/app_preview_1",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlAuthority "SG2004" Denied {
+        summary: "DATABASE_URL has no single, clear user@host:port",
+        condition: "No `@`, more than one `@`, or a backslash: parsers disagree on where the host begins.",
+        effect: "Half of the drivers connect to the host before the odd character, the others to the one behind it.",
+        way_out: "Write exactly one @ between user and host; escape one in the password as %40.",
+        bad: "postgresql://slot_1:p@ss@127.0.0.1:5432/app_preview_1",
+        good: "postgresql://slot_1:p%40ss@127.0.0.1:5432/app_preview_1",
+    }
+    UrlUser "SG2005" Denied {
+        summary: "DATABASE_URL has no plain user name",
+        condition: "The user is missing, longer than 63 bytes, escaped, or holds characters other than letters, digits, `_`, `.` and `-`.",
+        effect: "Without a user each driver takes another one: the operating system's, PGUSER's, or none.",
+        way_out: "Name the slot's role, without escapes.",
+        bad: "postgresql://127.0.0.1:5432/app_preview_1",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlPassword "SG2006" Denied {
+        summary: "the password in DATABASE_URL is not written safely",
+        condition: "A character that needs an escape, an incomplete escape, or an escape of a control character.",
+        effect: "An escaped NUL ends the password for some drivers and starts another start-up field for others; the server then takes the last database named.",
+        way_out: "Escape every character but letters, digits and . _ ~ - as %XX; %00 to %1F and %7F are never accepted.",
+        bad: "postgresql://slot_1:pw%00@127.0.0.1:5432/app_preview_1",
+        good: "postgresql://slot_1:pw%25@127.0.0.1:5432/app_preview_1",
+    }
+    UrlHost "SG2007" Denied {
+        summary: "DATABASE_URL does not name exactly one host plainly",
+        condition: "No host, a list of hosts, a socket path, an address in another number form, or characters that no host has.",
+        effect: "127.1, 0x7f000001 or a list mean different servers to different drivers; without a host the default socket is used.",
+        way_out: "Write 127.0.0.1 or [::1].",
+        bad: "postgresql://slot_1@127.1:5432/app_preview_1",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlPort "SG2008" Denied {
+        summary: "DATABASE_URL does not name exactly one port plainly",
+        condition: "No port, a list, a sign, a leading zero, or a number outside 1 to 65535.",
+        effect: "A missing port is taken from PGPORT; one driver wraps 120968 into 55432, others take the first of a list.",
+        way_out: "Write the port in plain digits.",
+        bad: "postgresql://slot_1@127.0.0.1/app_preview_1",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlDatabase "SG2009" Denied {
+        summary: "DATABASE_URL does not name exactly one database plainly",
+        condition: "No database, more than one path segment, a trailing slash, an escape, or characters that are not letters, digits, `_`, `.` or `-`.",
+        effect: "Drivers decode, normalise or strip such paths differently, and take the user's name when the database is missing.",
+        way_out: "Write the slot's database name right after host and port, with one slash.",
+        bad: "postgresql://slot_1@127.0.0.1:5432/app_preview_1/",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlFragment "SG2010" Denied {
+        summary: "DATABASE_URL has a fragment",
+        condition: "A `#` anywhere in the text.",
+        effect: "Two thirds of the drivers cut the text there, the others keep it as part of the database name.",
+        way_out: "Remove the #; escape one in the password as %23.",
+        bad: "postgresql://slot_1@127.0.0.1:5432/app_preview_1#main",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    UrlParameter "SG2011" Denied {
+        summary: "DATABASE_URL has a parameter outside the allowlist",
+        condition: "A parameter whose exact, lower-case, unescaped name is not on the short list, or an empty item.",
+        effect: "`?dbname=`, `?host=`, `?service=` or `?options=` override the part of the URL that was checked, in most drivers.",
+        way_out: "Remove the parameter; host, port, user and database belong before the question mark.",
+        bad: "postgresql://slot_1@127.0.0.1:5432/app_preview_1?dbname=app_production",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1?sslmode=disable",
+    }
+    UrlParameterValue "SG2012" Denied {
+        summary: "a parameter in DATABASE_URL has a value outside its list",
+        condition: "The name is allowed, but the value is not one of those it may have, or it holds an escape.",
+        effect: "A value such as an escaped NUL can smuggle another start-up field past drivers.",
+        way_out: "Use one of the values named as expected, or remove the parameter.",
+        bad: "postgresql://slot_1@127.0.0.1:5432/app_preview_1?application_name=x%00database%00app_production",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1?application_name=x",
+    }
+    UrlParameterTwice "SG2013" Denied {
+        summary: "a parameter in DATABASE_URL is given twice",
+        condition: "The same parameter stands more than once.",
+        effect: "The first wins in some drivers, the last in others, and one sends both in random order.",
+        way_out: "Give each parameter once.",
+        bad: "postgresql://slot_1@127.0.0.1:5432/app_preview_1?sslmode=disable&sslmode=require",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1?sslmode=disable",
+    }
+    UrlSecondOpinion "SG2014" Denied {
+        summary: "two readers of DATABASE_URL disagree",
+        condition: "Our grammar accepted the text, but the general URL reader finds another user, host, port, database or parameter in it.",
+        effect: "If two readers can disagree, so can the application's driver.",
+        way_out: "Write the canonical form, and report the text with its password replaced.",
+        bad: "(no such text is known)",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    ForeignDatabase "SG2101" Denied {
+        summary: "the database is not the slot's own",
+        condition: "The URL is well formed but names a database other than `app_preview_<n>` of this slot.",
+        effect: "The preview would read and write somebody else's data.",
+        way_out: "Point DATABASE_URL at the slot's own database.",
+        bad: "--slot preview-1, database app_staging",
+        good: "--slot preview-1, database app_preview_1",
+    }
+    OtherSlotsDatabase "SG2102" Denied {
+        summary: "the database belongs to another slot",
+        condition: "The URL names `app_preview_<m>` while the slot is `preview-<n>`.",
+        effect: "One preview would migrate and write the database of another.",
+        way_out: "Use the slot that owns the database, or the database that the slot owns.",
+        bad: "--slot preview-1, database app_preview_2",
+        good: "--slot preview-1, database app_preview_1",
+    }
+    ProductionDatabase "SG2103" Denied {
+        summary: "the database is production",
+        condition: "The URL names a database listed under `[production] databases`.",
+        effect: "A preview would write to production.",
+        way_out: "Point DATABASE_URL at the slot's own database, and find out how production's address got here.",
+        bad: "--slot preview-1, database app_production",
+        good: "--slot preview-1, database app_preview_1",
+    }
+    ForeignEndpoint "SG2104" Denied {
+        summary: "the server is not the slots' server",
+        condition: "Host and port are not among `[database] endpoints`, or, when none are configured, the host is not 127.0.0.1 or [::1].",
+        effect: "Another server may have a database of the same name: production's, for one.",
+        way_out: "Use the configured endpoint; localhost and other names are refused because drivers resolve them differently.",
+        bad: "postgresql://slot_1@127.0.0.9:5432/app_preview_1",
+        good: "postgresql://slot_1@127.0.0.1:5432/app_preview_1",
+    }
+    ProductionEndpoint "SG2105" Denied {
+        summary: "the server is production's",
+        condition: "Host and port are listed under `[production] endpoints`.",
+        effect: "A preview would reach production's server.",
+        way_out: "Use the slots' own server, and find out how production's address got here.",
+        bad: "a host and port of `[production] endpoints`",
+        good: "a host and port of `[database] endpoints`",
+    }
+    ForeignRole "SG2106" Denied {
+        summary: "the role is not the slot's own",
+        condition: "`[database] role` is configured and the URL's user is not what it renders to for this slot.",
+        effect: "Another role may have rights in other databases; isolation of slots rests on one role per slot.",
+        way_out: "Use the slot's own role.",
+        bad: "--slot preview-1, user app_admin",
+        good: "--slot preview-1, user slot_1",
+    }
+    NoTarget "SG2201" InputMissing {
+        summary: "no database target was given",
+        condition: "Neither `--database-url-file`, `--database-url` nor `DATABASE_URL` is there, and the configuration is not enough to render one (exactly one endpoint and a role).",
+        effect: "A driver left to itself would take its default server.",
+        way_out: "Set DATABASE_URL, or configure `[database] endpoints` with one entry and `[database] role`.",
+        bad: "slotguard check --slot preview-1 with an empty environment",
+        good: "DATABASE_URL=postgresql://slot_1@127.0.0.1:5432/app_preview_1 slotguard check --slot preview-1",
+    }
+    TwoTargets "SG2202" Usage {
+        summary: "the database target was given twice",
+        condition: "Both `--database-url-file` and `--database-url` were given.",
+        effect: "Which of the two wins would be a guess.",
+        way_out: "Give one of them.",
+        bad: "--database-url-file F --database-url U",
+        good: "--database-url-file F",
+    }
+    TargetUnreadable "SG2203" InputMissing {
+        summary: "the file with the database target cannot be read",
+        condition: "The file of `--database-url-file` is missing, unreadable, longer than 4096 bytes or not text.",
+        effect: "There is nothing to judge.",
+        way_out: "Name a readable file that holds one URL and nothing else.",
+        bad: "--database-url-file /does/not/exist",
+        good: "--database-url-file - with the URL on standard input",
+    }
+    PasswordOnCommandLine "SG2204" BadData {
+        summary: "a password was given on the command line",
+        condition: "`--database-url` holds a password (a warning, never a refusal).",
+        effect: "Every user of the host can read the command lines of running processes.",
+        way_out: "Use --database-url-file or DATABASE_URL.",
+        bad: "--database-url postgresql://slot_1:pw@127.0.0.1:5432/app_preview_1",
+        good: "--database-url-file /etc/slotguard/slot_1.url",
+    }
+    EndpointNotPinned "SG2205" BadData {
+        summary: "the endpoint is not pinned",
+        condition: "`[database] endpoints` is not configured, so any port of 127.0.0.1 or [::1] passes (a warning, never a refusal).",
+        effect: "A tunnel or a second server on this host could answer on another port.",
+        way_out: "Set `[database] endpoints` to the one address of the slots' server.",
+        bad: "no [database] endpoints",
+        good: "endpoints = [\"127.0.0.1:5432\"]",
+    }
+    EnvDuplicate "SG3001" BadData {
+        summary: "a variable stands twice in the environment",
+        condition: "The raw environment holds the same name more than once.",
+        effect: "getenv, Python and Node read the first, bash and dash the last: a guard and a program can see two different values.",
+        way_out: "Set each variable once; look at what starts this program.",
+        bad: "DATABASE_URL twice in one environment block",
+        good: "DATABASE_URL once",
+    }
+    EnvMovesConnection "SG3002" Denied {
+        summary: "the environment moves database connections",
+        condition: "A variable beginning with `PG`, or `NODE_PG_FORCE_NATIVE`, is set.",
+        effect: "PGHOSTADDR, PGSERVICE, PGOPTIONS or PGDATABASE move a connection although DATABASE_URL is complete.",
+        way_out: "Unset the variable (an empty value is not enough).",
+        bad: "PGHOSTADDR=127.0.0.9",
+        good: "no variable that begins with PG",
+    }
+    EnvSecondDsn "SG3003" Denied {
+        summary: "the environment holds a second database address",
+        condition: "A variable other than `DATABASE_URL` is named like one, or its value is a database URL.",
+        effect: "Frameworks prefer DIRECT_URL or their own variable over DATABASE_URL, and connect there.",
+        way_out: "Unset the variable; DATABASE_URL is the only database address of a preview.",
+        bad: "DIRECT_URL=postgresql://…",
+        good: "DATABASE_URL alone",
+    }
+    EnvUrlConflict "SG3004" Denied {
+        summary: "DATABASE_URL differs from the target that was given",
+        condition: "A target was given by option or in the request, and the environment's `DATABASE_URL` is another text.",
+        effect: "What was checked would not be what the application uses.",
+        way_out: "Give one of the two, or make them the same text.",
+        bad: "--database-url A with DATABASE_URL=B",
+        good: "DATABASE_URL=A alone",
+    }
+    EnvSlotConflict "SG3005" Denied {
+        summary: "a slot variable belongs to another slot",
+        condition: "`SLOT_ID`, `SLOT_NUM`, `SLOT_BACKEND_PORT` or `SLOT_DB_NAME` is set and is not the value of this slot.",
+        effect: "The application would serve or connect as another slot.",
+        way_out: "Unset it, or run for the slot it belongs to.",
+        bad: "--slot preview-1 with SLOT_BACKEND_PORT=8102",
+        good: "--slot preview-1 with SLOT_BACKEND_PORT=8101",
+    }
+    EnvMalformed "SG3006" BadData {
+        summary: "an environment entry is malformed",
+        condition: "A name is empty or holds `=` or a control character, or a value holds a NUL.",
+        effect: "Such an entry reads differently in every runtime.",
+        way_out: "Remove the entry.",
+        bad: "an entry whose name is empty",
+        good: "NAME=value",
+    }
+    EnvDropped "SG3007" BadData {
+        summary: "variables were kept from the program",
+        condition: "Variables of the wrapper's environment are not on the allowlist (a note, never a refusal).",
+        effect: "The program does not see them.",
+        way_out: "Add an exact name to `[env] inherit` if the program needs it.",
+        bad: "STRIPE_SECRET_KEY in the worker's environment",
+        good: "FEATURE_FLAGS listed in [env] inherit",
+    }
+    ProgramNotAllowed "SG4001" Denied {
+        summary: "the program is not allowed",
+        condition: "No entry of `[programs]` has exactly this path.",
+        effect: "A preview could start anything that the host has.",
+        way_out: "Add an entry with the absolute path to `[programs]`, or run the program that is allowed.",
+        bad: "runtime-wrapper exec --slot preview-1 -- /bin/sh",
+        good: "runtime-wrapper exec --slot preview-1 -- /usr/bin/node server.js",
+    }
+    ProgramArguments "SG4002" Denied {
+        summary: "the program's arguments are not allowed",
+        condition: "An entry of `[programs]` has this path, but none allows these arguments.",
+        effect: "An interpreter with free arguments runs anything.",
+        way_out: "Run it with the arguments of the entry, or end the entry's `args` with \"...\".",
+        bad: "/usr/bin/node -e CODE where args = [\"server.js\"]",
+        good: "/usr/bin/node server.js",
+    }
+    ProgramUnsafe "SG4003" Denied {
+        summary: "the program's file is not safe to run",
+        condition: "It is not a regular file, is set-uid or set-gid, is writable by group or others, or belongs to neither root nor the caller.",
+        effect: "Somebody else could replace what the slot runs, or it would run with other rights.",
+        way_out: "Name a regular file owned by root or the caller and not writable by others.",
+        bad: "a backend with mode 0777",
+        good: "a backend with mode 0755",
+    }
+    ContainerRuntime "SG4004" Denied {
+        summary: "container runtimes are not allowed",
+        condition: "The program is a container runtime or its client.",
+        effect: "The contract allows host processes only; a container has its own network and environment, out of the guard's sight.",
+        way_out: "Run the program itself as a host process.",
+        bad: "/usr/bin/docker run …",
+        good: "/usr/bin/node server.js",
+    }
+    PathOutsideRoot "SG4101" Denied {
+        summary: "the path is not beneath its root",
+        condition: "The path leaves its configured root, or a component of it is a symbolic link.",
+        effect: "A file operation of a preview would touch another slot's or the host's files.",
+        way_out: "Give a directory beneath the configured root, without symbolic links below it.",
+        bad: "--worktree /srv/previews/../etc",
+        good: "--worktree /srv/previews/feature-7",
+    }
+    PathMalformed "SG4102" Denied {
+        summary: "the path is not written plainly",
+        condition: "A relative path where an absolute one is needed, a `.` or `..` component, an empty component, a control character, or an escape.",
+        effect: "The text checked and the file opened could differ.",
+        way_out: "Write the absolute path without `.`, `..` or doubled slashes.",
+        bad: "--worktree previews/x",
+        good: "--worktree /srv/previews/x",
+    }
+    RootUnusable "SG4103" Configuration {
+        summary: "a configured root cannot be used",
+        condition: "The root is not configured where it is needed, does not exist, is not a directory, or belongs to neither root nor the caller.",
+        effect: "Without a safe root no path beneath it is safe.",
+        way_out: "Create the directory, owned by root or the caller, and name it under `[roots]`.",
+        bad: "[roots] state on a missing directory that cannot be created",
+        good: "[roots] state = \"/var/lib/slotguard/state\"",
+    }
+    PathMissing "SG4104" InputMissing {
+        summary: "the path does not exist",
+        condition: "A named directory or file beneath its root is missing.",
+        effect: "There is nothing to work on.",
+        way_out: "Create it, or correct the path.",
+        bad: "--worktree /srv/previews/gone",
+        good: "--worktree /srv/previews/feature-7",
+    }
+    LiveDatabase "SG5001" Denied {
+        summary: "the server says this is another database",
+        condition: "After connecting, `current_database()` is not the slot's database.",
+        effect: "A pooler or a proxy maps the name to another database; the migration would go there.",
+        way_out: "Connect to the server directly, and find out what maps the name.",
+        bad: "a pooler that maps app_preview_1 to app_production",
+        good: "a direct connection",
+    }
+    LiveRole "SG5002" Denied {
+        summary: "the server says this is another role",
+        condition: "After connecting, `session_user` or `current_user` is not the role of the URL.",
+        effect: "A role setting or a pooler changed who acts; its rights are not the slot's.",
+        way_out: "Connect directly as the slot's role, and remove `ALTER ROLE … SET role`.",
+        bad: "session_user app_admin",
+        good: "session_user slot_1",
+    }
+    LiveRecovery "SG5003" Denied {
+        summary: "the server is a standby",
+        condition: "`pg_is_in_recovery()` is true.",
+        effect: "A standby carries a copy of somebody's data and cannot be migrated.",
+        way_out: "Connect to the slots' own server.",
+        bad: "a read replica",
+        good: "the slots' primary",
+    }
+    ServerUnreachable "SG5101" Unavailable {
+        summary: "the database server does not answer",
+        condition: "The connection could not be made within its time, or it broke.",
+        effect: "Nothing was decided about the live database and nothing was changed.",
+        way_out: "Start the server, or correct host and port.",
+        bad: "nothing listens on the port",
+        good: "a running server",
+    }
+    LoginRefused "SG5102" Unavailable {
+        summary: "the server refused the login",
+        condition: "Wrong password, unknown role or database, no CONNECT privilege, or pg_hba.conf.",
+        effect: "Nothing was changed.",
+        way_out: "Check role, password and pg_hba.conf; provision the slot if it has no database yet.",
+        bad: "a password of another slot",
+        good: "the slot's own password",
+    }
+    TlsUnavailable "SG5103" Unavailable {
+        summary: "TLS was demanded and is not available",
+        condition: "`sslmode` is `require`, `verify-ca` or `verify-full`; migrate-runner connects without TLS over loopback.",
+        effect: "Connecting anyway would silently weaken what the URL asks for.",
+        way_out: "Use sslmode=disable or sslmode=prefer on loopback.",
+        bad: "?sslmode=require",
+        good: "?sslmode=prefer",
+    }
+    MigrationsMissing "SG6001" InputMissing {
+        summary: "there are no migrations to read",
+        condition: "The directory of `--migrations` is missing, unreadable, or holds no `.sql` file.",
+        effect: "An empty set would look like success.",
+        way_out: "Name the directory that holds V1__name.sql and its successors.",
+        bad: "--migrations db (an empty directory)",
+        good: "--migrations db/migrations",
+    }
+    MigrationName "SG6002" BadData {
+        summary: "a migration's file name cannot be read",
+        condition: "A `.sql` file is not named `V<number>__<name>.sql`, with letters, digits and `_` in the name and a number that fits 63 bits.",
+        effect: "refinery skips such a file without a word.",
+        way_out: "Rename the file.",
+        bad: "V2_add_orders.sql",
+        good: "V2__add_orders.sql",
+    }
+    MigrationDuplicate "SG6003" BadData {
+        summary: "two migrations have the same version",
+        condition: "Two files share one version number.",
+        effect: "Only one of them would ever run; which one depends on the order of the directory.",
+        way_out: "Give one of them the next free number.",
+        bad: "V3__a.sql and V3__b.sql",
+        good: "V3__a.sql and V4__b.sql",
+    }
+    MigrationDivergent "SG6004" BadData {
+        summary: "an applied migration has changed",
+        condition: "The file of an applied version has another content or name than when it ran.",
+        effect: "The database no longer matches the files; production would get something else.",
+        way_out: "Restore the file as it was applied and put the change into a new migration.",
+        bad: "V1__create.sql edited after it was applied",
+        good: "a new V2__change.sql",
+    }
+    MigrationMissing "SG6005" BadData {
+        summary: "an applied migration has no file",
+        condition: "The ledger lists a version that the directory does not have.",
+        effect: "The database is ahead of this branch, or the file was lost.",
+        way_out: "Bring the file back, or use the branch that has it.",
+        bad: "V2 applied, V2__x.sql deleted",
+        good: "every applied version has its file",
+    }
+    MigrationLate "SG6006" BadData {
+        summary: "a new migration has a number below an applied one",
+        condition: "A pending version is lower than the highest applied one.",
+        effect: "Fresh databases would run it in another order than this one.",
+        way_out: "Give it a number above the highest applied one.",
+        bad: "V2__late.sql when V3 is applied",
+        good: "V4__late.sql",
+    }
+    MigrationFailed "SG6007" BadData {
+        summary: "the server refused a migration",
+        condition: "A statement of a migration failed; its transaction was rolled back.",
+        effect: "The versions before it stay applied, this one and the later ones do not.",
+        way_out: "Correct the statement and apply again.",
+        bad: "SELECT 1/0;",
+        good: "SELECT 1;",
+    }
+    MigrationTransaction "SG6008" BadData {
+        summary: "a migration ended its own transaction",
+        condition: "After the migration's text ran, its transaction was no longer the one that was opened for it.",
+        effect: "COMMIT or ROLLBACK in a migration leaves half of it applied, or records it as applied with nothing done.",
+        way_out: "Remove BEGIN, COMMIT, ROLLBACK and their kind from the migration, and check what it left behind.",
+        bad: "CREATE TABLE a (); COMMIT; CREATE TABLE b ();",
+        good: "CREATE TABLE a (); CREATE TABLE b ();",
+    }
+    LedgerUnreadable "SG6009" BadData {
+        summary: "the migration ledger cannot be read",
+        condition: "The table `refinery_schema_history` has unexpected columns or rows.",
+        effect: "What has been applied would be a guess.",
+        way_out: "Look at the table; it must be refinery's own.",
+        bad: "a ledger whose checksum column holds words",
+        good: "the ledger as refinery writes it",
+    }
+    DescriptorsOpen "SG7001" Unavailable {
+        summary: "inherited descriptors cannot be closed",
+        condition: "The kernel refuses `close_range` with close-on-exec (Linux 5.11 or later has it).",
+        effect: "The program would inherit open files and sockets of its parent.",
+        way_out: "Run on Linux 5.11 or later.",
+        bad: "a kernel without close_range",
+        good: "Linux 5.11",
+    }
+    SandboxUnavailable "SG7002" Unavailable {
+        summary: "a required kernel sandbox is not available",
+        condition: "`[sandbox] require` lists a feature that this build or this kernel cannot enforce.",
+        effect: "The program would run with less confinement than the policy demands.",
+        way_out: "Remove the feature from `require` knowingly, or use a build and a kernel that have it.",
+        bad: "require = [\"fs\"]",
+        good: "require = []",
+    }
+    ProgramNotRunnable "SG7003" NotRunnable {
+        summary: "the program cannot be run",
+        condition: "The file exists and is allowed, but the kernel refused to execute it.",
+        effect: "Nothing was started.",
+        way_out: "Make it executable, and check its interpreter line and architecture.",
+        bad: "a text file without an interpreter line",
+        good: "an executable file",
+    }
+    ProgramNotFound "SG7004" NotFound {
+        summary: "the program does not exist",
+        condition: "An entry of `[programs]` names it, but there is no such file.",
+        effect: "Nothing was started.",
+        way_out: "Install the program, or correct the path in `[programs]`.",
+        bad: "/usr/bin/nodejs99",
+        good: "/usr/bin/node",
+    }
+    SiblingMissing "SG7101" Unavailable {
+        summary: "a program of this installation is missing",
+        condition: "A sibling program is not in the directory of the running one.",
+        effect: "One found elsewhere could be anything.",
+        way_out: "Install all programs of one version into one directory.",
+        bad: "slotguard without migrate-runner beside it",
+        good: "all programs in one directory",
+    }
+    SiblingVersion "SG7102" Unavailable {
+        summary: "a program of this installation has another version",
+        condition: "A sibling program reports a version other than ours.",
+        effect: "The two could disagree on what a proof means.",
+        way_out: "Install all programs of one version into one directory.",
+        bad: "slotguard 0.1.0 beside migrate-runner 0.2.0",
+        good: "the same version of both",
+    }
+    PortTaken "SG7103" Unavailable {
+        summary: "a port of a slot is already taken",
+        condition: "Something else listens on a port that the demo needs.",
+        effect: "A request meant for the slot's backend would reach that program.",
+        way_out: "Stop what listens there and run again.",
+        bad: "another server on 127.0.0.1:8101",
+        good: "ports 8101 to 8103 free",
+    }
+    PostgresMissing "SG7104" Unavailable {
+        summary: "the Postgres server programs are missing",
+        condition: "initdb, postgres or psql was not found in any of the usual places.",
+        effect: "There is no real server to run the demo on.",
+        way_out: "Install them: apt-get install postgresql",
+        bad: "a machine with psql only",
+        good: "/usr/lib/postgresql/15/bin",
+    }
+    DemoStep "SG7105" Unavailable {
+        summary: "a step of the demo did not come out as expected",
+        condition: "A step failed, or a refusal that had to happen did not.",
+        effect: "The demo proves nothing from there on, so it stops.",
+        way_out: "Read the output of the step above; everything it started has been stopped.",
+        bad: "a migration that fails",
+        good: "every step as announced",
+    }
+    ConfigFile "SG8001" Configuration {
+        summary: "the configuration file is not safe to read",
+        condition: "It is a link, not a regular file, larger than 64 KiB, writable by group or others, owned by neither root nor the caller, or beneath a worktree or repository root.",
+        effect: "Whoever can write the file decides what a preview may do.",
+        way_out: "Keep it as a regular file of root or the caller, mode 0644 or stricter, outside the roots.",
+        bad: "slotguard.toml with mode 0666",
+        good: "slotguard.toml with mode 0640",
+    }
+    ConfigMissing "SG8002" InputMissing {
+        summary: "the configuration file does not exist",
+        condition: "A file was named by `--config` or `SLOTGUARD_CONFIG` and is not there.",
+        effect: "Going on with defaults would ignore what was asked for.",
+        way_out: "Correct the path; without the option the defaults of the contract are used.",
+        bad: "--config /etc/slotgard.toml",
+        good: "--config /etc/slotguard/slotguard.toml",
+    }
+    ConfigSyntax "SG8003" Configuration {
+        summary: "the configuration cannot be read",
+        condition: "It is not TOML, holds an unknown key, lacks `version = 1`, or a value has the wrong type.",
+        effect: "A key that is misspelt would silently not hold.",
+        way_out: "Correct the line; the keys are those of the documentation.",
+        bad: "[databse]",
+        good: "[database]",
+    }
+    ConfigValue "SG8004" Configuration {
+        summary: "a value of the configuration is not acceptable",
+        condition: "A value is of the right type but contradicts the contract or another value.",
+        effect: "A rule would be weaker than it looks.",
+        way_out: "Correct the value as described.",
+        bad: "endpoints = [\"localhost:5432\"]",
+        good: "endpoints = [\"127.0.0.1:5432\"]",
+    }
+    ConfigEnvironment "SG8005" Configuration {
+        summary: "the environment contradicts the configuration file",
+        condition: "`SLOT_IDS_CSV` is set and is not the list of `[slots] ids`.",
+        effect: "Two parts of the host would believe in different slots.",
+        way_out: "Make the two the same.",
+        bad: "SLOT_IDS_CSV=preview-1 with three slots in the file",
+        good: "the same list in both",
+    }
+    Internal "SG9001" Internal {
+        summary: "a defect of this program",
+        condition: "Something that cannot happen did.",
+        effect: "The program stops rather than guess.",
+        way_out: "Report it with the command and its output.",
+        bad: "(none known)",
+        good: "(none needed)",
+    }
+    Usage "SG9002" Usage {
+        summary: "the command line cannot be read",
+        condition: "An option or argument is unknown, missing or wrong.",
+        effect: "Nothing was done.",
+        way_out: "See --help.",
+        bad: "slotguard chekc",
+        good: "slotguard check --slot preview-1",
+    }
+    RequestLine "SG9003" BadData {
+        summary: "a line of the request stream cannot be read",
+        condition: "A line of `check --stdin` is not a JSON object with `id`, `slot`, `url` and `env`, holds an unknown key, or is longer than 1 MiB.",
+        effect: "A request that is only half understood could be answered wrongly.",
+        way_out: "Send one JSON object a line with these keys only.",
+        bad: "{\"slto\":\"preview-1\"}",
+        good: "{\"id\":1,\"slot\":\"preview-1\",\"url\":\"postgresql://…\",\"env\":{}}",
+    }
+}

@@ -1,0 +1,546 @@
+//! The environment of a child, built from nothing.
+//!
+//! What arrives is computed from the slot, set in the configuration, or inherited because its exact
+//! name is allowed and its value is plain. Everything else is left out, with the reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::judge::{looks_like_database_url, refuse_duplicates, slot_variables};
+use super::names::{NameClass, classify};
+use super::{DATABASE_URL, Environment, Variable};
+use crate::diagnostic::{Code, Denial, shown};
+use crate::secret::Secret;
+use crate::slot::{SlotId, SlotSet};
+use crate::template::Template;
+use crate::verify::VerifiedTarget;
+
+/// Names every child may inherit when their values are plain.
+const INHERITED: &[&str] = &[
+    "LANG",
+    "LC_ALL",
+    "LC_COLLATE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "TERM",
+    "TZ",
+];
+
+/// Names that only this crate computes.
+const COMPUTED: &[&str] = &[
+    DATABASE_URL,
+    "HOME",
+    "LOGNAME",
+    "PATH",
+    "SLOT_BACKEND_PORT",
+    "SLOT_DB_NAME",
+    "SLOT_ID",
+    "SLOT_NUM",
+    "SLOT_WORKTREE_PATH",
+    "TMPDIR",
+    "USER",
+];
+
+const CHILD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Longest value that is inherited, in bytes.
+const MAX_VALUE: usize = 8192;
+
+/// Which variables a child gets beside the computed ones (`[env]` of the configuration).
+#[derive(Debug, Clone, Default)]
+pub struct ChildPolicy {
+    inherit: BTreeSet<String>,
+    block: BTreeSet<String>,
+    set: BTreeMap<String, Template>,
+}
+
+/// Directories of the slot that its child is told of.
+#[derive(Debug, Clone)]
+pub struct ChildPlaces {
+    /// The slot's private home.
+    pub home: String,
+    /// The slot's private directory for temporary files.
+    pub temporary: String,
+    /// The assigned worktree, if there is one.
+    pub worktree: Option<String>,
+}
+
+/// The finished environment of a child.
+///
+/// Made only by [`ChildPolicy::build`], so a program that is started with one cannot have
+/// inherited anything by accident.
+///
+/// ```
+/// use guard::{database_url::DatabaseTarget, policy::DatabasePolicy, verify::verify};
+/// use guard::environment::{ChildEnvironment, ChildPlaces, ChildPolicy, Environment};
+/// let target = DatabaseTarget::parse("postgresql://slot_1@127.0.0.1:5432/app_preview_1").unwrap();
+/// let proof = verify("preview-1".parse().unwrap(), target, &DatabasePolicy::default()).unwrap();
+/// let places = ChildPlaces { home: "/h".into(), temporary: "/t".into(), worktree: None };
+/// let child: ChildEnvironment =
+///     ChildPolicy::default().build(&Environment::default(), &proof, &places).unwrap();
+/// assert!(child.names().any(|name| name == "SLOT_ID"));
+/// ```
+///
+/// ```compile_fail
+/// use guard::{database_url::DatabaseTarget, policy::DatabasePolicy, verify::verify};
+/// use guard::environment::{ChildEnvironment, ChildPlaces, ChildPolicy, Environment};
+/// let target = DatabaseTarget::parse("postgresql://slot_1@127.0.0.1:5432/app_preview_1").unwrap();
+/// let proof = verify("preview-1".parse().unwrap(), target, &DatabasePolicy::default()).unwrap();
+/// let places = ChildPlaces { home: "/h".into(), temporary: "/t".into(), worktree: None };
+/// let child: ChildEnvironment = ChildEnvironment::default();
+/// assert!(child.names().any(|name| name == "SLOT_ID"));
+/// ```
+#[derive(Debug)]
+pub struct ChildEnvironment {
+    variables: BTreeMap<String, Secret>,
+    decisions: Vec<Decision>,
+}
+
+/// What became of one name, and why. Holds no value.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Decision {
+    /// The name of the variable.
+    pub name: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: String,
+}
+
+/// What becomes of a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Computed from the slot.
+    Computed,
+    /// Written in the configuration.
+    Set,
+    /// Taken over from the parent.
+    Inherited,
+    /// Left out.
+    Dropped,
+}
+
+impl ChildPolicy {
+    /// Checks the configured names once, for every slot.
+    ///
+    /// # Errors
+    /// Refuses names that can never be inherited or set, names that are computed, a `PORT` that is
+    /// not the slot's own, and values that are database addresses.
+    pub fn new(
+        inherit: Vec<String>,
+        block: Vec<String>,
+        set: BTreeMap<String, Template>,
+        slots: &SlotSet,
+    ) -> Result<Self, Denial> {
+        for name in inherit.iter().chain(set.keys()) {
+            check_name(name)?;
+        }
+        for name in &inherit {
+            if let Some(rule) = classify(name).filter(|rule| rule.class == NameClass::SetOnly) {
+                return Err(refuse(
+                    name,
+                    rule.reason,
+                    "a value under `[env] set` instead",
+                ));
+            }
+        }
+        for (name, template) in &set {
+            for slot in slots.iter() {
+                check_set_value(slot, name, &template.render(slot))?;
+            }
+        }
+        Ok(Self {
+            inherit: inherit.into_iter().collect(),
+            block: block.into_iter().collect(),
+            set,
+        })
+    }
+
+    /// Builds the environment of a child of this slot.
+    ///
+    /// Values of the parent that are not allowed are dropped and reported, with one exception:
+    ///
+    /// # Errors
+    /// Refuses a parent environment in which a name stands twice, since nobody can say which value
+    /// was meant.
+    pub fn build(
+        &self,
+        parent: &Environment,
+        target: &VerifiedTarget,
+        places: &ChildPlaces,
+    ) -> Result<ChildEnvironment, Denial> {
+        refuse_duplicates(parent)?;
+        let slot = target.slot();
+        let mut child = ChildEnvironment {
+            variables: BTreeMap::new(),
+            decisions: Vec::new(),
+        };
+        for (name, value) in computed(target, places) {
+            child.add(name, value, Outcome::Computed, "follows from the slot");
+        }
+        for (name, template) in &self.set {
+            let value = Secret::new(template.render(slot));
+            child.add(name, value, Outcome::Set, "written in the configuration");
+        }
+        for variable in parent.variables() {
+            self.inherit(variable, &mut child);
+        }
+        child.decisions.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(child)
+    }
+
+    fn inherit(&self, variable: &Variable, child: &mut ChildEnvironment) {
+        let name = String::from_utf8_lossy(&variable.name).into_owned();
+        if child.variables.contains_key(&name) {
+            return; // Computed or set: the parent's value does not matter.
+        }
+        match self.judge(&name, variable) {
+            Ok((value, reason)) => {
+                child.add(
+                    &name,
+                    Secret::new(value.to_owned()),
+                    Outcome::Inherited,
+                    reason,
+                );
+            }
+            Err(reason) => child.decisions.push(Decision {
+                name: shown(&name),
+                outcome: Outcome::Dropped,
+                reason: reason.to_owned(),
+            }),
+        }
+    }
+
+    /// Decides on one variable of the parent: its value and the reason, or the reason against it.
+    fn judge<'v>(
+        &self,
+        name: &str,
+        variable: &'v Variable,
+    ) -> Result<(&'v str, &'static str), &'static str> {
+        if self.block.contains(name) {
+            return Err("blocked in the configuration");
+        }
+        if let Some(rule) = classify(name).filter(|rule| rule.class == NameClass::Never) {
+            return Err(rule.reason);
+        }
+        let value = std::str::from_utf8(&variable.value).map_err(|_| "the value is not UTF-8")?;
+        let listed = self.inherit.contains(name);
+        if !listed && !INHERITED.contains(&name) {
+            return Err(classify(name).map_or("not on the allowlist", |rule| rule.reason));
+        }
+        check_value(name, value)?;
+        Ok((
+            value,
+            if listed {
+                "allowed in the configuration"
+            } else {
+                "allowed by default"
+            },
+        ))
+    }
+}
+
+impl ChildEnvironment {
+    fn add(&mut self, name: &str, value: Secret, outcome: Outcome, reason: &str) {
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.decisions.push(Decision {
+            name: name.clone(),
+            outcome,
+            reason,
+        });
+        self.variables.insert(name, value);
+    }
+
+    /// Returns the names that arrive, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().map(String::as_str)
+    }
+
+    /// Returns names and values for the one call that starts the child.
+    pub fn dangerous_expose(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.dangerous_expose()))
+    }
+
+    /// Returns what became of every name, in order of names.
+    #[must_use]
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// Returns the names that were left out.
+    pub fn dropped(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions
+            .iter()
+            .filter(|decision| decision.outcome == Outcome::Dropped)
+    }
+}
+
+fn computed(
+    target: &VerifiedTarget,
+    places: &ChildPlaces,
+) -> impl Iterator<Item = (&'static str, Secret)> {
+    let mut variables: Vec<(&'static str, Secret)> = slot_variables(target.slot())
+        .map(|(name, value)| (name, Secret::new(value)))
+        .into_iter()
+        .collect();
+    variables.push((DATABASE_URL, target.connection_url()));
+    for (name, value) in [
+        ("HOME", places.home.as_str()),
+        ("TMPDIR", &places.temporary),
+        ("PATH", CHILD_PATH),
+        // Drivers fall back to these for the role when they ignore part of the URL.
+        ("USER", target.role()),
+        ("LOGNAME", target.role()),
+    ] {
+        variables.push((name, Secret::new(value.to_owned())));
+    }
+    if let Some(worktree) = &places.worktree {
+        variables.push(("SLOT_WORKTREE_PATH", Secret::new(worktree.clone())));
+    }
+    variables.into_iter()
+}
+
+fn check_name(name: &str) -> Result<(), Denial> {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if name.is_empty() || !plain || name.as_bytes()[0].is_ascii_digit() {
+        return Err(refuse(
+            name,
+            "it is not a plain name",
+            "letters, digits and `_`",
+        ));
+    }
+    if COMPUTED.contains(&name) {
+        return Err(refuse(name, "it is computed from the slot", "leave it out"));
+    }
+    match classify(name).filter(|rule| rule.class == NameClass::Never) {
+        Some(rule) => Err(refuse(name, rule.reason, "a name that can be passed")),
+        None => Ok(()),
+    }
+}
+
+fn check_set_value(slot: SlotId, name: &str, value: &str) -> Result<(), Denial> {
+    let own = slot.backend_port().to_string();
+    if name == "PORT" && value != own {
+        return Err(refuse(
+            name,
+            "it is not the slot's own port",
+            "PORT = \"810{slot}\"",
+        ));
+    }
+    if looks_like_database_url(value) {
+        return Err(refuse(
+            name,
+            "its value is a database address",
+            "`DATABASE_URL` only",
+        ));
+    }
+    if value.contains('\0') {
+        return Err(refuse(name, "its value holds a NUL", "a plain value"));
+    }
+    Ok(())
+}
+
+fn refuse(name: &str, reason: &str, expected: &str) -> Denial {
+    let name = shown(name);
+    Denial::new(
+        Code::ConfigValue,
+        format!("`[env]` may not name `{name}`: {reason}"),
+        format!("`{name}` under `[env]`"),
+        expected,
+    )
+}
+
+/// Why a value is not plain enough to be inherited.
+fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
+    let only = |allowed: &[u8]| {
+        value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || allowed.contains(&b))
+    };
+    let short = (1..=64).contains(&value.len());
+    match name {
+        "LANG" | "TERM" if !(short && only(b"_.@+-")) => return Err("the value is not plain"),
+        _ if name.starts_with("LC_") && !(short && only(b"_.@-")) => {
+            return Err("the value is not plain");
+        }
+        "TZ" if !(short && only(b"_+-/") && !value.starts_with('/')) => {
+            return Err("the value is not a zone name");
+        }
+        _ => {}
+    }
+    if value.len() > MAX_VALUE {
+        return Err("the value is too long");
+    }
+    if value
+        .chars()
+        .any(|c| c.is_control() && c != '\n' && c != '\t')
+    {
+        return Err("the value holds control characters");
+    }
+    if looks_like_database_url(value) {
+        return Err("the value is a database address");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database_url::DatabaseTarget;
+    use crate::policy::DatabasePolicy;
+
+    fn build<const N: usize>(
+        policy: &ChildPolicy,
+        parent: [(&str, &str); N],
+    ) -> Result<ChildEnvironment, Denial> {
+        let url = "postgresql://slot_1:p%40w@127.0.0.1:5432/app_preview_1";
+        let target = DatabaseTarget::parse(url).unwrap();
+        let slot = "preview-1".parse().unwrap();
+        let proof = crate::verify::verify(slot, target, &DatabasePolicy::default()).unwrap();
+        let places = ChildPlaces {
+            home: "/state/preview-1/home".to_owned(),
+            temporary: "/state/preview-1/tmp".to_owned(),
+            worktree: Some("/srv/previews/x".to_owned()),
+        };
+        policy.build(&parent.into(), &proof, &places)
+    }
+
+    fn policy(inherit: &[&str], set: &[(&str, &str)]) -> Result<ChildPolicy, Denial> {
+        ChildPolicy::new(
+            inherit.iter().map(ToString::to_string).collect(),
+            vec!["BLOCKED".to_owned()],
+            set.iter()
+                .map(|(n, v)| ((*n).to_owned(), Template::parse(v).unwrap()))
+                .collect(),
+            &SlotSet::default(),
+        )
+    }
+
+    fn value<'c>(child: &'c ChildEnvironment, name: &str) -> Option<&'c str> {
+        child
+            .dangerous_expose()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value)
+    }
+
+    #[test]
+    fn en_4_to_en_9_are_computed_whatever_the_parent_says() {
+        let parent = [
+            ("SLOT_ID", "preview-2"),
+            ("DATABASE_URL", "postgres://prod/x"),
+            ("HOME", "/root"),
+        ];
+        let child = build(&ChildPolicy::default(), parent).unwrap();
+        for (name, expected) in [
+            ("SLOT_ID", "preview-1"),
+            ("SLOT_NUM", "1"),
+            ("SLOT_BACKEND_PORT", "8101"),
+            ("SLOT_DB_NAME", "app_preview_1"),
+            ("SLOT_WORKTREE_PATH", "/srv/previews/x"),
+            (
+                "DATABASE_URL",
+                "postgresql://slot_1:p%40w@127.0.0.1:5432/app_preview_1",
+            ),
+            ("HOME", "/state/preview-1/home"),
+            ("USER", "slot_1"),
+        ] {
+            assert_eq!(value(&child, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn se_6_nothing_else_arrives_by_default() {
+        let parent = [
+            ("STRIPE_SECRET_KEY", "sk"),
+            ("PGHOST", "x"),
+            ("LANG", "C.UTF-8"),
+            ("FOO", "1"),
+        ];
+        let child = build(&ChildPolicy::default(), parent).unwrap();
+        assert_eq!(value(&child, "LANG"), Some("C.UTF-8"));
+        let dropped: Vec<&str> = child
+            .dropped()
+            .map(|decision| decision.name.as_str())
+            .collect();
+        assert_eq!(dropped, ["FOO", "PGHOST", "STRIPE_SECRET_KEY"]);
+        assert!(!format!("{child:?}").contains("sk\""));
+    }
+
+    #[test]
+    fn an_exact_name_can_be_allowed() {
+        let allowed = policy(&["FOO", "SESSION_SECRET"], &[]).unwrap();
+        let child = build(
+            &allowed,
+            [("FOO", "1"), ("SESSION_SECRET", "x"), ("FOOT", "2")],
+        )
+        .unwrap();
+        assert_eq!(value(&child, "FOO"), Some("1"));
+        assert_eq!(value(&child, "SESSION_SECRET"), Some("x"));
+        assert_eq!(value(&child, "FOOT"), None);
+    }
+
+    #[test]
+    fn a_block_beats_an_allowance() {
+        let blocked = policy(&["BLOCKED"], &[]).unwrap();
+        assert_eq!(
+            value(&build(&blocked, [("BLOCKED", "1")]).unwrap(), "BLOCKED"),
+            None
+        );
+    }
+
+    #[test]
+    fn odd_values_are_dropped() {
+        let allowed = policy(&["FOO"], &[]).unwrap();
+        for (name, odd) in [
+            ("LANG", "../../x"),
+            ("TZ", ":/etc/passwd"),
+            ("TERM", "x y"),
+            ("FOO", "a\u{1b}b"),
+            ("FOO", "postgres://prod/x"),
+        ] {
+            assert_eq!(
+                value(&build(&allowed, [(name, odd)]).unwrap(), name),
+                None,
+                "{name}={odd}"
+            );
+        }
+        let child = build(&allowed, [("TZ", "Europe/Berlin"), ("FOO", "a\nb")]).unwrap();
+        assert_eq!(value(&child, "TZ"), Some("Europe/Berlin"));
+        assert_eq!(value(&child, "FOO"), Some("a\nb"));
+    }
+
+    #[test]
+    fn duplicates_in_the_parent_are_refused() {
+        let denial = build(&ChildPolicy::default(), [("A", "1"), ("A", "1")]).unwrap_err();
+        assert_eq!(denial.code(), Code::EnvDuplicate);
+    }
+
+    #[test]
+    fn configuration_cannot_name_what_may_never_pass() {
+        for name in [
+            "PGHOST",
+            "LD_PRELOAD",
+            "NODE_ENV",
+            "DATABASE_URL",
+            "SLOT_ID",
+            "A B",
+            "",
+        ] {
+            assert!(policy(&[name], &[]).is_err(), "inherit {name:?}");
+        }
+        for (name, value) in [
+            ("PGHOST", "x"),
+            ("PORT", "8101"),
+            ("FOO", "postgres://x/y"),
+            ("DATABASE_URL", "x"),
+        ] {
+            assert!(policy(&[], &[(name, value)]).is_err(), "set {name}={value}");
+        }
+        assert!(policy(&[], &[("PORT", "810{slot}"), ("NODE_ENV", "preview")]).is_ok());
+    }
+}

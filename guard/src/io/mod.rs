@@ -1,0 +1,32 @@
+//! The few functions that read the machine on behalf of the decisions: the environment, files that
+//! must be safe to read, directory roots and program files.
+//!
+//! Nothing here writes, connects or starts anything, except that [`Root::create_directory`] makes a
+//! directory beneath a root.
+
+mod config_file;
+mod program_file;
+mod root;
+mod safe_file;
+mod target;
+
+pub use config_file::{LoadedConfig, load_config, load_config_at};
+pub use program_file::inspect_program;
+pub use root::Root;
+pub use safe_file::{FileProblem, SafeFile};
+pub use target::{TargetSource, obtain_target};
+
+use std::os::unix::ffi::OsStringExt as _;
+
+use crate::environment::Environment;
+
+/// Takes the one snapshot of this process's environment, duplicates included.
+#[must_use]
+pub fn environment_snapshot() -> Environment {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the live environment"
+    )]
+    let variables = std::env::vars_os();
+    Environment::new(variables.map(|(name, value)| (name.into_vec(), value.into_vec())))
+}

@@ -1,0 +1,186 @@
+//! Directories held open, and what is opened beneath them.
+//!
+//! The kernel resolves every path beneath a held directory with `openat2`: no `..`, no symbolic
+//! link, no magic link. What was checked is the descriptor itself, not a text.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::diagnostic::{Code, Denial, shown};
+use crate::path::{AbsolutePath, RelativePath};
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::RDONLY);
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS);
+
+/// A configured root, held open.
+#[derive(Debug)]
+pub struct Root {
+    path: AbsolutePath,
+    descriptor: OwnedFd,
+}
+
+impl Root {
+    /// Opens a configured root.
+    ///
+    /// # Errors
+    /// Refuses a root that is missing, not a directory, or owned by neither root nor the caller.
+    pub fn open(path: &AbsolutePath) -> Result<Self, Denial> {
+        let refuse = |found: String| {
+            Denial::new(
+                Code::RootUnusable,
+                format!("the root `{}` cannot be used", shown(path.as_str())),
+                found,
+                "a directory owned by root or the caller",
+            )
+        };
+        let descriptor = rustix::fs::open(path.as_str(), DIRECTORY, Mode::empty())
+            .map_err(|error| refuse(std::io::Error::from(error).to_string()))?;
+        let stat = rustix::fs::fstat(descriptor.as_fd())
+            .map_err(|error| refuse(std::io::Error::from(error).to_string()))?;
+        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(refuse(format!("a directory of uid {}", stat.st_uid)));
+        }
+        Ok(Self {
+            path: path.clone(),
+            descriptor,
+        })
+    }
+
+    /// Opens a root that this program keeps for itself, making it with mode 0755 where missing.
+    ///
+    /// # Errors
+    /// As [`Root::open`], and when it cannot be made.
+    pub fn open_or_create(path: &AbsolutePath) -> Result<Self, Denial> {
+        if let Err(error) = std::fs::create_dir_all(path.as_str()) {
+            return Err(Denial::new(
+                Code::RootUnusable,
+                format!("the root `{}` cannot be made", shown(path.as_str())),
+                error.to_string(),
+                "a directory that exists or can be made",
+            ));
+        }
+        Self::open(path)
+    }
+
+    /// Returns the path the root was opened at.
+    #[must_use]
+    pub fn path(&self) -> &AbsolutePath {
+        &self.path
+    }
+
+    /// Opens an existing directory beneath the root.
+    ///
+    /// # Errors
+    /// Refuses a path that leaves the root or passes a symbolic link, and one that is missing.
+    pub fn open_directory(&self, path: &RelativePath) -> Result<OwnedFd, Denial> {
+        let opened = rustix::fs::openat2(
+            &self.descriptor,
+            path.as_str(),
+            DIRECTORY,
+            Mode::empty(),
+            BENEATH,
+        );
+        opened.map_err(|error| self.refuse(path.as_str(), error))
+    }
+
+    /// Makes a directory of mode 0700 beneath the root, one component at a time, and opens it.
+    ///
+    /// Existing directories on the way are used as they are.
+    ///
+    /// # Errors
+    /// As [`Root::open_directory`], and when a component cannot be made.
+    pub fn create_directory(&self, components: &[&str]) -> Result<OwnedFd, Denial> {
+        let mut at: Option<OwnedFd> = None;
+        for component in components {
+            let parent: BorrowedFd<'_> = at
+                .as_ref()
+                .map_or_else(|| self.descriptor.as_fd(), |fd| fd.as_fd());
+            match rustix::fs::mkdirat(parent, *component, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(self.refuse(component, error)),
+            }
+            let next = rustix::fs::openat2(parent, *component, DIRECTORY, Mode::empty(), BENEATH)
+                .map_err(|error| self.refuse(component, error))?;
+            at = Some(next);
+        }
+        at.ok_or_else(|| self.refuse("", Errno::NOENT))
+    }
+
+    fn refuse(&self, path: &str, error: Errno) -> Denial {
+        let root = shown(self.path.as_str());
+        let found = format!("`{root}/{}`: {}", shown(path), std::io::Error::from(error));
+        match error {
+            Errno::NOENT => Denial::new(
+                Code::PathMissing,
+                "the path does not exist",
+                found,
+                "an existing path",
+            ),
+            _ => Denial::new(
+                Code::PathOutsideRoot,
+                format!("the path is not a directory beneath `{root}`"),
+                found,
+                "a directory beneath its root, reached without symbolic links",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn absolute(path: &std::path::Path) -> AbsolutePath {
+        AbsolutePath::parse(path.to_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn se_3_only_directories_beneath_the_root_are_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let root_path = absolute(directory.path());
+        let root = Root::open(&root_path).unwrap();
+        std::fs::create_dir_all(directory.path().join("a/b")).unwrap();
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        symlink("/etc", directory.path().join("link")).unwrap();
+        symlink("a", directory.path().join("inner")).unwrap();
+        let open = |text: &str| {
+            let path = absolute(&directory.path().join(text));
+            root.open_directory(&path.beneath(&root_path).unwrap())
+                .map_err(|d| d.code())
+        };
+        assert!(open("a").is_ok() && open("a/b").is_ok());
+        assert_eq!(open("link").unwrap_err(), Code::PathOutsideRoot);
+        assert_eq!(open("inner/b").unwrap_err(), Code::PathOutsideRoot);
+        assert_eq!(open("file").unwrap_err(), Code::PathOutsideRoot);
+        assert_eq!(open("none").unwrap_err(), Code::PathMissing);
+    }
+
+    #[test]
+    fn directories_are_made_beneath_the_root_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(&absolute(directory.path())).unwrap();
+        root.create_directory(&["preview-1", "home"]).unwrap();
+        root.create_directory(&["preview-1", "home"]).unwrap();
+        assert!(directory.path().join("preview-1/home").is_dir());
+        symlink("/tmp", directory.path().join("preview-2")).unwrap();
+        let denial = root.create_directory(&["preview-2", "home"]).unwrap_err();
+        assert_eq!(denial.code(), Code::PathOutsideRoot);
+    }
+
+    #[test]
+    fn a_missing_root_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let gone = absolute(&directory.path().join("gone"));
+        assert_eq!(Root::open(&gone).unwrap_err().code(), Code::RootUnusable);
+        assert!(Root::open_or_create(&gone).is_ok());
+    }
+}

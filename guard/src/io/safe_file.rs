@@ -1,0 +1,145 @@
+//! Reading a small file that decides something, only if nobody else could have written it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use thiserror::Error;
+
+/// Why a file is not read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileProblem {
+    /// There is no such file.
+    #[error("there is no such file")]
+    Missing,
+    /// It is a symbolic link, a directory, a pipe or a device.
+    #[error("it is not a regular file")]
+    NotRegular,
+    /// Somebody else owns it.
+    #[error("it belongs to uid {owner}")]
+    Owner {
+        /// The owner that was found.
+        owner: u32,
+    },
+    /// Others can write or, for secrets, read it.
+    #[error("its mode is {mode:04o}")]
+    Mode {
+        /// The permission bits that were found.
+        mode: u32,
+    },
+    /// It is larger than allowed.
+    #[error("it is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// It is not UTF-8 text.
+    #[error("it is not UTF-8 text")]
+    NotText,
+    /// The system refused to open or read it.
+    #[error("it cannot be read")]
+    Unreadable(#[source] std::io::Error),
+}
+
+/// What a file must be like to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct SafeFile {
+    /// Longest content in bytes.
+    pub limit: usize,
+    /// Permission bits that must not be set.
+    pub forbidden_mode: u32,
+}
+
+impl SafeFile {
+    /// Reads the file through one descriptor, so that what was checked is what is read.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file; never repeats its content.
+    pub fn read(self, path: &Path) -> Result<String, FileProblem> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let descriptor =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
+                rustix::io::Errno::NOENT => FileProblem::Missing,
+                rustix::io::Errno::LOOP => FileProblem::NotRegular,
+                other => FileProblem::Unreadable(other.into()),
+            })?;
+        let stat = rustix::fs::fstat(descriptor.as_fd())
+            .map_err(|error| FileProblem::Unreadable(error.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(FileProblem::NotRegular);
+        }
+        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(FileProblem::Owner { owner: stat.st_uid });
+        }
+        if stat.st_mode & self.forbidden_mode != 0 {
+            return Err(FileProblem::Mode {
+                mode: stat.st_mode & 0o7777,
+            });
+        }
+        let mut content = Vec::new();
+        let bound = u64::try_from(self.limit)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        File::from(descriptor)
+            .take(bound)
+            .read_to_end(&mut content)
+            .map_err(FileProblem::Unreadable)?;
+        if content.len() > self.limit {
+            return Err(FileProblem::TooLarge { limit: self.limit });
+        }
+        String::from_utf8(content).map_err(|_| FileProblem::NotText)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    const RULE: SafeFile = SafeFile {
+        limit: 16,
+        forbidden_mode: 0o022,
+    };
+
+    #[test]
+    fn only_a_safe_regular_file_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        let set_mode = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set_mode(0o644);
+        assert_eq!(RULE.read(&path).unwrap(), "text");
+        set_mode(0o666);
+        assert!(matches!(
+            RULE.read(&path),
+            Err(FileProblem::Mode { mode: 0o666 })
+        ));
+        set_mode(0o644);
+
+        let link = directory.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(RULE.read(&link), Err(FileProblem::NotRegular)));
+        assert!(matches!(
+            RULE.read(directory.path()),
+            Err(FileProblem::NotRegular)
+        ));
+        assert!(matches!(
+            RULE.read(&directory.path().join("none")),
+            Err(FileProblem::Missing)
+        ));
+
+        std::fs::write(&path, "x".repeat(17)).unwrap();
+        assert!(matches!(
+            RULE.read(&path),
+            Err(FileProblem::TooLarge { limit: 16 })
+        ));
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(matches!(RULE.read(&path), Err(FileProblem::NotText)));
+    }
+}

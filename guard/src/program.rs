@@ -1,0 +1,250 @@
+//! The allowlist of programs: what may be started, with which arguments.
+//!
+//! Pure: whether the file at the path is safe to run is read by [`crate::io`].
+
+use crate::diagnostic::{Code, Denial, shown};
+
+/// One entry of `[programs]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramEntry {
+    /// The key under `[programs]`.
+    pub key: String,
+    /// The absolute path, compared as text with what is asked for.
+    pub path: String,
+    /// The arguments, exact.
+    pub args: Vec<String>,
+    /// Whether further arguments may follow (the list ended with `"..."`).
+    pub open_ended: bool,
+}
+
+/// The programs that may be started.
+#[derive(Debug, Clone, Default)]
+pub struct Programs(Vec<ProgramEntry>);
+
+/// Proof that a program with its arguments is on the allowlist.
+///
+/// ```
+/// use guard::program::{ProgramEntry, Programs};
+/// let entry = ProgramEntry {
+///     key: "backend".into(), path: "/usr/bin/node".into(), args: vec![], open_ended: true,
+/// };
+/// let approved = Programs::new(vec![entry]).approve("/usr/bin/node", &["server.js".into()]).unwrap();
+/// assert_eq!(approved.path(), "/usr/bin/node");
+/// ```
+///
+/// ```compile_fail
+/// use guard::program::{ApprovedProgram, ProgramEntry, Programs};
+/// let entry = ProgramEntry {
+///     key: "backend".into(), path: "/usr/bin/node".into(), args: vec![], open_ended: true,
+/// };
+/// let approved = ApprovedProgram { key: entry.key, path: entry.path, args: vec!["server.js".into()] };
+/// assert_eq!(approved.path(), "/usr/bin/node");
+/// ```
+#[derive(Debug)]
+pub struct ApprovedProgram {
+    key: String,
+    path: String,
+    args: Vec<String>,
+}
+
+impl ApprovedProgram {
+    /// Returns the key of the entry that allowed it.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the absolute path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the arguments.
+    #[must_use]
+    pub fn args(&self) -> &[String] {
+        &self.args
+    }
+}
+
+impl Programs {
+    /// Builds the allowlist.
+    #[must_use]
+    pub fn new(entries: Vec<ProgramEntry>) -> Self {
+        Self(entries)
+    }
+
+    /// Approves a program with its arguments (contract clauses SE-1 and NC-2).
+    ///
+    /// # Errors
+    /// Refuses container runtimes whatever is configured, a path without an entry, and arguments
+    /// that no entry of the path allows. Arguments are not repeated: they may hold secrets.
+    pub fn approve(&self, path: &str, args: &[String]) -> Result<ApprovedProgram, Denial> {
+        refuse_container(path)?;
+        let same_path: Vec<&ProgramEntry> = self.0.iter().filter(|e| e.path == path).collect();
+        if same_path.is_empty() {
+            return Err(Denial::new(
+                Code::ProgramNotAllowed,
+                format!("`{}` is not an allowed program", shown(path)),
+                format!("program `{}`", shown(path)),
+                self.describe(),
+            ));
+        }
+        let entry = same_path
+            .iter()
+            .find(|entry| entry.allows(args))
+            .ok_or_else(|| {
+                let allowed: Vec<String> = same_path.iter().map(|entry| entry.describe()).collect();
+                Denial::new(
+                    Code::ProgramArguments,
+                    format!("`{}` is not allowed with these arguments", shown(path)),
+                    format!("{} arguments", args.len()),
+                    allowed.join(" or "),
+                )
+            })?;
+        Ok(ApprovedProgram {
+            key: entry.key.clone(),
+            path: path.to_owned(),
+            args: args.to_vec(),
+        })
+    }
+
+    fn describe(&self) -> String {
+        if self.0.is_empty() {
+            return "an entry under `[programs]`; there is none".to_owned();
+        }
+        let paths: Vec<String> = self
+            .0
+            .iter()
+            .map(|entry| format!("`{}`", entry.path))
+            .collect();
+        paths.join(" or ")
+    }
+}
+
+impl ProgramEntry {
+    fn allows(&self, args: &[String]) -> bool {
+        args.starts_with(&self.args) && (self.open_ended || args.len() == self.args.len())
+    }
+
+    fn describe(&self) -> String {
+        let mut words = vec![self.path.as_str()];
+        words.extend(self.args.iter().map(String::as_str));
+        words.extend(self.open_ended.then_some("…"));
+        format!("`{}`", words.join(" "))
+    }
+}
+
+/// Container runtimes, their clients and orchestrators, by file name.
+const CONTAINER_RUNTIMES: &[&str] = &[
+    "buildah",
+    "containerd",
+    "crictl",
+    "crun",
+    "ctr",
+    "docker",
+    "docker-compose",
+    "dockerd",
+    "helm",
+    "k3s",
+    "kind",
+    "kubectl",
+    "kubelet",
+    "lxc",
+    "lxc-start",
+    "minikube",
+    "nerdctl",
+    "podman",
+    "podman-compose",
+    "podman-remote",
+    "runc",
+    "singularity",
+    "apptainer",
+    "skopeo",
+    "systemd-nspawn",
+];
+
+fn refuse_container(path: &str) -> Result<(), Denial> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if CONTAINER_RUNTIMES.contains(&name) {
+        return Err(Denial::new(
+            Code::ContainerRuntime,
+            format!("`{}` is a container runtime", shown(path)),
+            format!("program `{}`", shown(path)),
+            "a host process",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs() -> Programs {
+        let entry = |key: &str, path: &str, args: &[&str], open_ended| ProgramEntry {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            args: args.iter().map(ToString::to_string).collect(),
+            open_ended,
+        };
+        Programs::new(vec![
+            entry("backend", "/usr/bin/node", &["server.js"], false),
+            entry("tool", "/usr/bin/tool", &["run"], true),
+            entry("box", "/usr/bin/docker", &[], true),
+        ])
+    }
+
+    fn code(path: &str, args: &[&str]) -> Option<Code> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        programs()
+            .approve(path, &args)
+            .err()
+            .map(|denial| denial.code())
+    }
+
+    #[test]
+    fn se_1_only_listed_programs_with_listed_arguments_pass() {
+        assert_eq!(code("/usr/bin/node", &["server.js"]), None);
+        assert_eq!(
+            code("/usr/bin/node", &["server.js", "-x"]),
+            Some(Code::ProgramArguments)
+        );
+        assert_eq!(
+            code("/usr/bin/node", &["-e", "x"]),
+            Some(Code::ProgramArguments)
+        );
+        assert_eq!(code("/usr/bin/node", &[]), Some(Code::ProgramArguments));
+        assert_eq!(code("/usr/bin/tool", &["run", "anything"]), None);
+        for path in [
+            "node",
+            "/usr/bin/../bin/node",
+            "/bin/sh",
+            "",
+            "/usr/bin/node\0",
+        ] {
+            assert_eq!(
+                code(path, &["server.js"]),
+                Some(Code::ProgramNotAllowed),
+                "{path:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nc_2_container_runtimes_are_refused_even_when_listed() {
+        assert_eq!(
+            code("/usr/bin/docker", &["run"]),
+            Some(Code::ContainerRuntime)
+        );
+        assert_eq!(code("/opt/bin/podman", &[]), Some(Code::ContainerRuntime));
+    }
+
+    #[test]
+    fn arguments_are_not_repeated() {
+        let denial = programs()
+            .approve("/usr/bin/node", &["hunter2".to_owned()])
+            .unwrap_err();
+        assert!(!format!("{denial:?}").contains("hunter2"));
+    }
+}
