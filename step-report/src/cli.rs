@@ -1,0 +1,100 @@
+//! Options that every program shares, and how a command line that cannot be read ends.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use guard::config::Config;
+use guard::database_url::DatabaseTarget;
+use guard::diagnostic::{Denial, Warning};
+use guard::environment::{Environment, judge};
+use guard::io::{TargetSource, obtain_target};
+use guard::slot::SlotId;
+use guard::verify::{VerifiedTarget, verify};
+
+use crate::console::Format;
+use crate::exit::ExitStatus;
+
+/// Parses the command line; help and version end with 0, every error with 64.
+///
+/// # Errors
+/// Returns the status to end with when there is nothing to run.
+pub fn parse<C: Parser>() -> Result<C, ExitStatus> {
+    C::try_parse().map_err(|error| {
+        // A closed pipe under `--help` is nobody's failure.
+        let _ = error.print();
+        if error.use_stderr() {
+            ExitStatus::Usage
+        } else {
+            ExitStatus::Done
+        }
+    })
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct FormatOption {
+    /// Who reads the output [default: human on a terminal, else json]
+    #[arg(long, value_enum, global = true)]
+    pub format: Option<Format>,
+}
+
+/// `--config`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigOption {
+    /// Configuration file [default: $SLOTGUARD_CONFIG, else /etc/slotguard/slotguard.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `--database-url-file` and `--database-url`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TargetOptions {
+    /// File that holds the database URL; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
+    /// The database URL itself [default: $DATABASE_URL, else rendered from the configuration]
+    ///
+    /// A password on the command line can be read by every user of the host.
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+impl TargetOptions {
+    /// Obtains the target from these options, the environment or the configuration.
+    ///
+    /// Returns the target, the text given by option, and warnings.
+    ///
+    /// # Errors
+    /// As [`obtain_target`].
+    pub fn obtain(
+        &self,
+        slot: SlotId,
+        environment: &Environment,
+        config: &Config,
+    ) -> Result<(DatabaseTarget, Option<guard::secret::Secret>, Vec<Warning>), Denial> {
+        let source = TargetSource {
+            file: self.database_url_file.as_deref(),
+            option: self.database_url.as_deref(),
+        };
+        obtain_target(source, environment, config, slot)
+    }
+
+    /// Obtains and verifies the target, judging the environment as the application's own.
+    ///
+    /// # Errors
+    /// Every refusal of the target and of the environment.
+    pub fn verify(
+        &self,
+        slot: SlotId,
+        environment: &Environment,
+        config: &Config,
+    ) -> Result<(VerifiedTarget, Vec<Warning>), Denial> {
+        let (target, given, mut warnings) = self.obtain(slot, environment, config)?;
+        let given = given.as_ref().map(guard::secret::Secret::dangerous_expose);
+        judge(slot, environment, given)?;
+        let target = verify(slot, target, &config.database)?;
+        warnings.extend(target.warnings(&config.database));
+        Ok((target, warnings))
+    }
+}
