@@ -55,6 +55,14 @@ impl ConfirmedTarget {
     pub fn target(&self) -> &VerifiedTarget {
         &self.target
     }
+
+    /// Judges a later answer over the same connection; a pooler can move a session at any time.
+    ///
+    /// # Errors
+    /// As [`confirm`].
+    pub fn still_holds(&self, facts: &IdentityFacts) -> Result<(), Denial> {
+        judge(&self.target, facts)
+    }
 }
 
 /// Judges the server's answer.
@@ -62,6 +70,11 @@ impl ConfirmedTarget {
 /// # Errors
 /// Refuses another database, another role, and a server in recovery.
 pub fn confirm(target: VerifiedTarget, facts: &IdentityFacts) -> Result<ConfirmedTarget, Denial> {
+    judge(&target, facts)?;
+    Ok(ConfirmedTarget { target })
+}
+
+fn judge(target: &VerifiedTarget, facts: &IdentityFacts) -> Result<(), Denial> {
     let slot = target.slot();
     if facts.database != target.database() {
         return Err(Denial::new(
@@ -88,7 +101,7 @@ pub fn confirm(target: VerifiedTarget, facts: &IdentityFacts) -> Result<Confirme
             "a primary server",
         ));
     }
-    Ok(ConfirmedTarget { target })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -97,7 +110,7 @@ mod tests {
     use crate::database_url::DatabaseTarget;
     use crate::policy::DatabasePolicy;
 
-    fn judge(change: impl FnOnce(&mut IdentityFacts)) -> Result<ConfirmedTarget, Denial> {
+    fn confirm_after(change: impl FnOnce(&mut IdentityFacts)) -> Result<ConfirmedTarget, Denial> {
         let url = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
         let target = DatabaseTarget::parse(url).unwrap();
         let slot = "preview-1".parse().unwrap();
@@ -114,12 +127,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_agrees_is_confirmed() {
-        assert!(judge(|_| {}).is_ok());
+        assert!(confirm_after(|_| {}).is_ok());
     }
 
     #[test]
     fn each_difference_has_its_code() {
-        let code = |change: fn(&mut IdentityFacts)| judge(change).unwrap_err().code();
+        let code = |change: fn(&mut IdentityFacts)| confirm_after(change).unwrap_err().code();
         assert_eq!(
             code(|f| f.database = "app_production".to_owned()),
             Code::LiveDatabase

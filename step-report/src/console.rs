@@ -1,7 +1,7 @@
 //! Where a program's words go: data to standard output, words for people to standard error.
 
-use std::cell::Cell;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use guard::diagnostic::{Denial, Warning};
 use serde::Serialize;
@@ -38,7 +38,7 @@ impl Format {
 #[derive(Debug)]
 pub struct Console {
     format: Format,
-    closed: Cell<bool>,
+    closed: AtomicBool,
 }
 
 impl Console {
@@ -47,7 +47,7 @@ impl Console {
     pub fn new(choice: Option<Format>) -> Self {
         Self {
             format: Format::or_fitting(choice),
-            closed: Cell::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -60,7 +60,7 @@ impl Console {
     /// Returns whether nobody reads standard output any more.
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.closed.get()
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Writes one JSON object on a line of standard output.
@@ -73,13 +73,13 @@ impl Console {
 
     /// Writes one line for people to standard output, styled only on a terminal.
     pub fn line(&self, line: &str) {
-        if self.closed.get() {
+        if self.closed.load(Ordering::Relaxed) {
             return;
         }
         let mut out = anstream::stdout().lock();
         let written = writeln!(out, "{line}").and_then(|()| out.flush());
         if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-            self.closed.set(true);
+            self.closed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -109,8 +109,7 @@ impl Console {
     }
 }
 
-/// Renders a refusal for people, styled only when standard error is a terminal, as text to write
-/// to standard error.
+/// Says a refusal to people on standard error, styled only on a terminal.
 pub fn refuse_on_stderr(denial: &Denial) {
     let _ = write!(anstream::stderr().lock(), "{}", render::denial(denial));
 }

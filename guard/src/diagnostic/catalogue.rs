@@ -593,6 +593,14 @@ catalogue! {
         bad: "a ledger whose checksum column holds words",
         good: "the ledger as refinery writes it",
     }
+    MigrationUnreadable "SG6010" BadData {
+        summary: "a migration file cannot be read",
+        condition: "An entry of the migrations directory is a link, a directory or another special file, is larger than 16 MiB, is not UTF-8, or begins with a byte order mark.",
+        effect: "Skipping it without a word would leave the database behind the files.",
+        way_out: "Make it a plain UTF-8 file without byte order mark, or move it elsewhere.",
+        bad: "V2__x.sql as a symbolic link",
+        good: "V2__x.sql as a regular file",
+    }
     DescriptorsOpen "SG7001" Unavailable {
         summary: "inherited descriptors cannot be closed",
         condition: "The kernel refuses `close_range` with close-on-exec (Linux 5.11 or later has it).",

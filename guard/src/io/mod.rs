@@ -5,12 +5,14 @@
 //! directory beneath a root.
 
 mod config_file;
+mod directory;
 mod program_file;
 mod root;
 mod safe_file;
 mod target;
 
 pub use config_file::{LoadedConfig, load_config, load_config_at};
+pub use directory::Directory;
 pub use program_file::inspect_program;
 pub use root::Root;
 pub use safe_file::{FileProblem, SafeFile};

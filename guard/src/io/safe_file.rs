@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// Why a file is not read.
@@ -60,12 +61,7 @@ impl SafeFile {
     /// Says what is wrong with the file; never repeats its content.
     pub fn read(self, path: &Path) -> Result<String, FileProblem> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let descriptor =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-                rustix::io::Errno::NOENT => FileProblem::Missing,
-                rustix::io::Errno::LOOP => FileProblem::NotRegular,
-                other => FileProblem::Unreadable(other.into()),
-            })?;
+        let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(opening_problem)?;
         let stat = rustix::fs::fstat(descriptor.as_fd())
             .map_err(|error| FileProblem::Unreadable(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -79,18 +75,29 @@ impl SafeFile {
                 mode: stat.st_mode & 0o7777,
             });
         }
-        let mut content = Vec::new();
-        let bound = u64::try_from(self.limit)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        File::from(descriptor)
-            .take(bound)
-            .read_to_end(&mut content)
-            .map_err(FileProblem::Unreadable)?;
-        if content.len() > self.limit {
-            return Err(FileProblem::TooLarge { limit: self.limit });
-        }
-        String::from_utf8(content).map_err(|_| FileProblem::NotText)
+        read_bounded(descriptor, self.limit)
+    }
+}
+
+/// Reads text of at most `limit` bytes from an opened file.
+pub(super) fn read_bounded(descriptor: OwnedFd, limit: usize) -> Result<String, FileProblem> {
+    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let mut content = Vec::new();
+    let mut file = File::from(descriptor).take(bound);
+    file.read_to_end(&mut content)
+        .map_err(FileProblem::Unreadable)?;
+    if content.len() > limit {
+        return Err(FileProblem::TooLarge { limit });
+    }
+    String::from_utf8(content).map_err(|_| FileProblem::NotText)
+}
+
+/// Says why a file could not be opened.
+pub(super) fn opening_problem(error: Errno) -> FileProblem {
+    match error {
+        Errno::NOENT => FileProblem::Missing,
+        Errno::LOOP => FileProblem::NotRegular,
+        other => FileProblem::Unreadable(other.into()),
     }
 }
 

@@ -1,0 +1,96 @@
+//! A directory held open, whose files are read through the handle.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+
+use super::safe_file::{FileProblem, opening_problem, read_bounded};
+
+/// A directory that stays the same one whatever happens to its path.
+#[derive(Debug)]
+pub struct Directory(OwnedFd);
+
+impl From<OwnedFd> for Directory {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
+impl Directory {
+    /// Opens a directory by its path, following links: for directories a person names.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub fn open(path: &std::path::Path) -> Result<Self, std::io::Error> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// Returns the names in the directory, in order of bytes, hidden ones left out.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>, std::io::Error> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if !name.starts_with(b".") {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Reads a regular file of this directory as text; links are not followed.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn read_text(&self, name: &str, limit: usize) -> Result<String, FileProblem> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened = rustix::fs::openat2(&self.0, name, flags, Mode::empty(), resolve);
+        let descriptor = opened.map_err(opening_problem)?;
+        let stat = rustix::fs::fstat(&descriptor).map_err(|e| FileProblem::Unreadable(e.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(FileProblem::NotRegular);
+        }
+        read_bounded(descriptor, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_the_directory_are_read() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("b.sql"), "text").unwrap();
+        std::fs::write(place.path().join(".hidden"), "").unwrap();
+        std::fs::create_dir(place.path().join("a")).unwrap();
+        symlink("b.sql", place.path().join("link")).unwrap();
+        let directory = Directory::open(place.path()).unwrap();
+        assert_eq!(directory.names().unwrap(), [&b"a"[..], b"b.sql", b"link"]);
+        assert_eq!(directory.read_text("b.sql", 4).unwrap(), "text");
+        assert!(matches!(
+            directory.read_text("b.sql", 3),
+            Err(FileProblem::TooLarge { limit: 3 })
+        ));
+        assert!(matches!(
+            directory.read_text("link", 9),
+            Err(FileProblem::NotRegular)
+        ));
+        assert!(matches!(
+            directory.read_text("a", 9),
+            Err(FileProblem::NotRegular)
+        ));
+        assert!(matches!(
+            directory.read_text("none", 9),
+            Err(FileProblem::Missing)
+        ));
+        assert!(directory.read_text("../b.sql", 9).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! refinery's ledger: what has been applied, read without trusting its content.
+
+use guard::diagnostic::{Code, Denial, shown};
+use refinery::Migration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+
+use crate::session::GuardedSession;
+use crate::sql_error;
+
+/// The ledger, qualified: a migration that changes `search_path` must not move it.
+pub(crate) const LEDGER: &str = "public.refinery_schema_history";
+
+/// One row of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// The version.
+    pub version: i64,
+    /// The name.
+    pub name: String,
+    /// When it was applied, as refinery wrote it.
+    pub applied_on: String,
+    /// refinery's checksum.
+    pub checksum: u64,
+}
+
+/// Reads the ledger; an absent one is empty.
+///
+/// # Errors
+/// Refuses rows that are not refinery's, and reports what the server refuses.
+pub async fn read(session: &GuardedSession) -> Result<Vec<HistoryRow>, Denial> {
+    let probe = format!("SELECT pg_catalog.to_regclass('{LEDGER}') IS NOT NULL");
+    let found = query(session, &probe).await?;
+    if rows(&found).next().and_then(|row| row.get(0)) != Some("t") {
+        return Ok(Vec::new());
+    }
+    let text = format!("SELECT version, name, applied_on, checksum FROM {LEDGER} ORDER BY version");
+    parse(&query(session, &text).await?)
+}
+
+async fn query(session: &GuardedSession, text: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {
+    let answer = session.client().simple_query(text).await;
+    answer.map_err(|error| sql_error::ledger(&error))
+}
+
+/// Parses the rows of an answer, whoever asked.
+pub(crate) fn parse(answer: &[SimpleQueryMessage]) -> Result<Vec<HistoryRow>, Denial> {
+    rows(answer)
+        .map(|row| {
+            let column = |index: usize| row.try_get(index).ok().flatten().unwrap_or_default();
+            parse_row(column(0), column(1), column(2), column(3))
+        })
+        .collect()
+}
+
+fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
+}
+
+fn parse_row(
+    version: &str,
+    name: &str,
+    applied_on: &str,
+    checksum: &str,
+) -> Result<HistoryRow, Denial> {
+    let refuse = |what: &str, found: &str| {
+        Denial::new(
+            Code::LedgerUnreadable,
+            format!("a row of `{LEDGER}` cannot be read"),
+            format!("{what} `{}` of version `{}`", shown(found), shown(version)),
+            "the row as refinery writes it",
+        )
+    };
+    OffsetDateTime::parse(applied_on, &Rfc3339).map_err(|_| refuse("applied_on", applied_on))?;
+    Ok(HistoryRow {
+        version: version.parse().map_err(|_| refuse("version", version))?,
+        name: name.to_owned(),
+        applied_on: applied_on.to_owned(),
+        checksum: checksum.parse().map_err(|_| refuse("checksum", checksum))?,
+    })
+}
+
+impl HistoryRow {
+    /// Returns the row as refinery's own type; `None` when its time cannot be read.
+    pub(crate) fn to_migration(&self) -> Option<Migration> {
+        let applied_on = OffsetDateTime::parse(&self.applied_on, &Rfc3339).ok()?;
+        Some(Migration::applied(
+            self.version,
+            self.name.clone(),
+            applied_on,
+            self.checksum,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_refinery_did_not_write_are_refused() {
+        let good = ("1", "a", "2026-01-02T03:04:05Z", "18446744073709551615");
+        assert_eq!(
+            parse_row(good.0, good.1, good.2, good.3).unwrap().checksum,
+            u64::MAX
+        );
+        for (version, applied_on, checksum) in [
+            ("x", good.2, good.3),
+            (good.0, "yesterday", good.3),
+            (good.0, good.2, "words"),
+        ] {
+            let denial = parse_row(version, "a", applied_on, checksum).unwrap_err();
+            assert_eq!(denial.code(), Code::LedgerUnreadable);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Applies preview migrations, only with the proof that the database is the slot's own.
+//!
+//! The only crate with a SQL client. It starts no process. The order is fixed by types: a
+//! [`guard::verify::VerifiedTarget`] is needed to open a [`session::GuardedSession`], which exists
+//! only when the live server agreed; a session is needed for a [`run::MigrationRun`].
+
+pub mod cli;
+pub mod comparison;
+mod executor;
+pub mod files;
+pub mod history;
+mod name;
+mod report;
+pub mod run;
+pub mod session;
+mod sql_error;

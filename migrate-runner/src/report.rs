@@ -1,0 +1,168 @@
+//! What this program says: JSON objects for programs, lines for people.
+
+use guard::diagnostic::{Denial, Warning};
+use guard::slot::SlotId;
+use guard::verify::VerifiedTarget;
+use serde::Serialize;
+use step_report::console::{Console, Format};
+use step_report::event::Event;
+
+use crate::comparison::{Comparison, Entry, State};
+use crate::run::{Outcome, Progress};
+
+/// The name of this program in events.
+const PROGRAM: &str = "migrate-runner";
+
+/// Where a report is about.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Place {
+    slot: SlotId,
+    database: String,
+    canonical: String,
+}
+
+impl Place {
+    pub(crate) fn of(target: &VerifiedTarget) -> Self {
+        Self {
+            slot: target.slot(),
+            database: target.database().to_owned(),
+            canonical: target.canonical(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Standing<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    place: &'a Place,
+    migrations: Vec<&'a Entry>,
+    pending: usize,
+    problems: &'a [Denial],
+    warnings: &'a [Warning],
+}
+
+/// Says how the versions stand: all of them, or only those that would run.
+pub(crate) fn standing(
+    console: &Console,
+    place: &Place,
+    comparison: &Comparison,
+    only_pending: bool,
+    warnings: &[Warning],
+) {
+    let shown = |entry: &&Entry| !only_pending || entry.state == State::Pending;
+    let migrations: Vec<&Entry> = comparison.entries().iter().filter(shown).collect();
+    let pending = comparison.in_state(State::Pending).count();
+    let problems = comparison.problems();
+    if console.format() == Format::Json {
+        let schema = if only_pending {
+            "slotguard.migration-plan/1"
+        } else {
+            "slotguard.migration-status/1"
+        };
+        let problems = &problems[..];
+        console.object(&Standing {
+            schema,
+            place,
+            migrations,
+            pending,
+            problems,
+            warnings,
+        });
+        return;
+    }
+    console.line(&format!("{} ({})", place.slot, place.canonical));
+    for entry in &migrations {
+        let state = format!("{:?}", entry.state).to_lowercase();
+        let since = entry.applied_on.as_deref().unwrap_or_default();
+        let line = format!("  {state:<9} V{}__{}  {since}", entry.version, entry.name);
+        console.line(line.trim_end());
+    }
+    match pending {
+        0 => console.line("nothing to apply"),
+        1 => console.line("1 migration to apply"),
+        many => console.line(&format!("{many} migrations to apply")),
+    }
+}
+
+#[derive(Serialize)]
+struct MigrationDetails<'a> {
+    version: i64,
+    name: &'a str,
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+}
+
+/// Says what is happening, one event for each step of each migration.
+pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>) {
+    let (kind, file, duration, code) = match progress {
+        Progress::Started { file } => ("migration.started", file, None, None),
+        Progress::Applied { file, duration } => ("migration.applied", file, Some(duration), None),
+        Progress::Failed { file, code } => ("migration.failed", file, None, Some(code.id())),
+    };
+    let details = MigrationDetails {
+        version: file.migration.version(),
+        name: file.migration.name(),
+        file: &file.file,
+        duration_ms: duration.map(std::time::Duration::as_millis),
+        code,
+    };
+    match (console.format(), progress) {
+        (Format::Json, _) => console.object(&Event::now(PROGRAM, slot, kind, details)),
+        (Format::Human, Progress::Applied { .. }) => {
+            let milliseconds = details.duration_ms.unwrap_or_default();
+            console.line(&format!("  applied   {}  ({milliseconds} ms)", file.file));
+        }
+        (Format::Human, Progress::Failed { .. }) => {
+            console.line(&format!("  failed    {}  (rolled back)", file.file));
+        }
+        (Format::Human, Progress::Started { .. }) => {
+            tracing::info!(file = file.file, "applying");
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Run<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    place: &'a Place,
+    outcome: &'static str,
+    applied: &'a [i64],
+    warnings: &'a [Warning],
+}
+
+/// Says how a run ended.
+pub(crate) fn finished(console: &Console, place: &Place, outcome: &Outcome, warnings: &[Warning]) {
+    let applied = &outcome.applied[..];
+    let word = if applied.is_empty() {
+        "unchanged"
+    } else {
+        "applied"
+    };
+    if console.format() == Format::Json {
+        let schema = "slotguard.migration-run/1";
+        console.object(&Run {
+            schema,
+            place,
+            outcome: word,
+            applied,
+            warnings,
+        });
+        return;
+    }
+    match applied.len() {
+        0 => console.line(&format!("{}: nothing to apply", place.slot)),
+        1 => console.line(&format!(
+            "{}: 1 migration applied to {}",
+            place.slot, place.database
+        )),
+        n => console.line(&format!(
+            "{}: {n} migrations applied to {}",
+            place.slot, place.database
+        )),
+    }
+}

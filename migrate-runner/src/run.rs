@@ -1,0 +1,134 @@
+//! One run: a session and a set of files, consumed together.
+
+use std::time::Duration;
+
+use guard::diagnostic::{Code, Denial};
+use refinery::Runner;
+
+use crate::comparison::{Comparison, State};
+use crate::executor::Executor;
+use crate::files::{MigrationFile, MigrationSet};
+use crate::history::{self, LEDGER};
+use crate::session::GuardedSession;
+
+/// What is happening in a run, as it happens.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A migration's transaction begins.
+    Started {
+        /// The migration.
+        file: &'a MigrationFile,
+    },
+    /// A migration is committed and recorded.
+    Applied {
+        /// The migration.
+        file: &'a MigrationFile,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// A migration failed and is rolled back.
+    Failed {
+        /// The migration.
+        file: &'a MigrationFile,
+        /// Why.
+        code: Code,
+    },
+}
+
+/// A run that may begin: it owns a session, and so the proof that the database is the slot's own.
+///
+/// ```no_run
+/// # async fn example(
+/// #     session: migrate_runner::session::GuardedSession, set: migrate_runner::files::MigrationSet,
+/// # ) -> Result<(), guard::diagnostic::Denial> {
+/// use migrate_runner::run::MigrationRun;
+/// MigrationRun::new(session, set).apply(&mut |_| {}).await?;
+/// # Ok(()) }
+/// ```
+///
+/// Without the session's proof there is no run, and a run happens once:
+///
+/// ```compile_fail
+/// # async fn example(
+/// #     session: guard::verify::VerifiedTarget, set: migrate_runner::files::MigrationSet,
+/// # ) -> Result<(), guard::diagnostic::Denial> {
+/// use migrate_runner::run::MigrationRun;
+/// MigrationRun::new(session, set).apply(&mut |_| {}).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct MigrationRun {
+    session: GuardedSession,
+    set: MigrationSet,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The versions that were applied, in order.
+    pub applied: Vec<i64>,
+}
+
+impl MigrationRun {
+    /// Joins a session and a set of files.
+    #[must_use]
+    pub fn new(session: GuardedSession, set: MigrationSet) -> Self {
+        Self { session, set }
+    }
+
+    /// Compares the files with the ledger, changing nothing.
+    ///
+    /// # Errors
+    /// Refuses a ledger that cannot be read.
+    pub async fn compare(&self) -> Result<Comparison, Denial> {
+        let history = history::read(&self.session).await?;
+        Ok(Comparison::new(&self.set, &history))
+    }
+
+    /// Applies everything that is pending, one transaction for each migration.
+    ///
+    /// # Errors
+    /// Refuses before anything runs when files and ledger disagree; afterwards stops at the first
+    /// migration that fails, leaving the ones before it applied.
+    pub async fn apply(
+        self,
+        observer: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Outcome, Denial> {
+        let comparison = self.compare().await?;
+        if let Some(problem) = comparison.problems().into_iter().next() {
+            return Err(problem);
+        }
+        let is_pending = |file: &&MigrationFile| {
+            let version = file.migration.version();
+            comparison
+                .in_state(State::Pending)
+                .any(|entry| entry.version == version)
+        };
+        let pending: Vec<&MigrationFile> = self.set.files().iter().filter(is_pending).collect();
+        let applied = pending
+            .iter()
+            .map(|file| file.migration.version())
+            .collect();
+        if pending.is_empty() {
+            return Ok(Outcome { applied });
+        }
+        let migrations: Vec<_> = self
+            .set
+            .files()
+            .iter()
+            .map(|file| file.migration.clone())
+            .collect();
+        let mut runner = Runner::new(&migrations);
+        runner.set_migration_table_name(LEDGER);
+        let mut executor = Executor::new(&self.session, pending, observer);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that runs refinery, with a session's proof"
+        )]
+        let ran = runner.run_async(&mut executor).await;
+        match ran {
+            Ok(_) => Ok(Outcome { applied }),
+            Err(error) => Err(executor.into_refusal(&error)),
+        }
+    }
+}
