@@ -1,0 +1,12 @@
+//! The front door: what people and workers type.
+//!
+//! Holds no SQL client. What another privilege is needed for is done by a sibling program, started
+//! from this program's own directory with an environment built from nothing.
+
+mod check;
+mod child;
+pub mod cli;
+mod demo;
+mod explain;
+mod request;
+mod sibling;
