@@ -133,18 +133,9 @@ mod tests {
     #[test]
     fn each_difference_has_its_code() {
         let code = |change: fn(&mut IdentityFacts)| confirm_after(change).unwrap_err().code();
-        assert_eq!(
-            code(|f| f.database = "app_production".to_owned()),
-            Code::LiveDatabase
-        );
-        assert_eq!(
-            code(|f| f.session_user = "admin".to_owned()),
-            Code::LiveRole
-        );
-        assert_eq!(
-            code(|f| f.current_user = "admin".to_owned()),
-            Code::LiveRole
-        );
+        assert_eq!(code(|f| f.database = "app_production".to_owned()), Code::LiveDatabase);
+        assert_eq!(code(|f| f.session_user = "admin".to_owned()), Code::LiveRole);
+        assert_eq!(code(|f| f.current_user = "admin".to_owned()), Code::LiveRole);
         assert_eq!(code(|f| f.in_recovery = true), Code::LiveRecovery);
     }
 }

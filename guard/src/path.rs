@@ -34,10 +34,7 @@ impl AbsolutePath {
             return refuse("it holds a control character");
         }
         let lower = text.to_ascii_lowercase();
-        if ["%2e", "%2f", "%5c", "%00"]
-            .iter()
-            .any(|escape| lower.contains(escape))
-        {
+        if ["%2e", "%2f", "%5c", "%00"].iter().any(|escape| lower.contains(escape)) {
             return refuse("it holds an encoded separator or dot");
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -79,10 +76,7 @@ mod tests {
 
     #[test]
     fn plain_paths_are_read() {
-        assert_eq!(
-            AbsolutePath::parse("/srv/previews/").unwrap().as_str(),
-            "/srv/previews"
-        );
+        assert_eq!(AbsolutePath::parse("/srv/previews/").unwrap().as_str(), "/srv/previews");
         assert!(AbsolutePath::parse("/srv/a b/c-d.e").is_ok());
     }
 
@@ -112,10 +106,7 @@ mod tests {
     fn beneath_means_whole_components() {
         let path = |text| AbsolutePath::parse(text).unwrap();
         let root = path("/srv/previews");
-        assert_eq!(
-            path("/srv/previews/a/b").beneath(&root).unwrap().as_str(),
-            "a/b"
-        );
+        assert_eq!(path("/srv/previews/a/b").beneath(&root).unwrap().as_str(), "a/b");
         assert!(path("/srv/previews").beneath(&root).is_none());
         assert!(path("/srv/previews-evil/a").beneath(&root).is_none());
         assert!(path("/srv").beneath(&root).is_none());

@@ -24,10 +24,7 @@ impl Endpoint {
         // The URL grammar is the one reader of hosts and ports in this project.
         let url = format!("postgresql://x@{text}/x");
         let target = crate::database_url::DatabaseTarget::parse(&url).ok()?;
-        let endpoint = Self {
-            host: target.host().clone(),
-            port: target.port(),
-        };
+        let endpoint = Self { host: target.host().clone(), port: target.port() };
         (target.parameters().is_empty() && target.database() == "x").then_some(endpoint)
     }
 
@@ -95,23 +92,10 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_by_the_url_grammar() {
-        assert_eq!(
-            Endpoint::parse("127.0.0.1:5432").unwrap().to_string(),
-            "127.0.0.1:5432"
-        );
-        assert_eq!(
-            Endpoint::parse("[::1]:5432").unwrap().to_string(),
-            "[::1]:5432"
-        );
+        assert_eq!(Endpoint::parse("127.0.0.1:5432").unwrap().to_string(), "127.0.0.1:5432");
+        assert_eq!(Endpoint::parse("[::1]:5432").unwrap().to_string(), "[::1]:5432");
         assert!(Endpoint::parse("db.example:5432").is_some());
-        for bad in [
-            "127.0.0.1",
-            "127.1:5432",
-            "127.0.0.1:05432",
-            "a@b:1",
-            "127.0.0.1:1/x?",
-            "",
-        ] {
+        for bad in ["127.0.0.1", "127.1:5432", "127.0.0.1:05432", "a@b:1", "127.0.0.1:1/x?", ""] {
             assert!(Endpoint::parse(bad).is_none(), "{bad}");
         }
     }
@@ -119,11 +103,7 @@ mod tests {
     #[test]
     fn without_endpoints_only_the_two_loopback_addresses_pass() {
         let policy = DatabasePolicy::default();
-        let allowed = |text| {
-            policy
-                .allowed_address(&Endpoint::parse(text).unwrap())
-                .is_some()
-        };
+        let allowed = |text| policy.allowed_address(&Endpoint::parse(text).unwrap()).is_some();
         assert!(allowed("127.0.0.1:5432") && allowed("[::1]:1"));
         assert!(!allowed("127.0.0.9:5432") && !allowed("localhost:5432"));
         assert!(!allowed("[::2]:5432"));
@@ -132,15 +112,8 @@ mod tests {
     #[test]
     fn with_endpoints_only_those_pass() {
         let endpoints = vec![Endpoint::parse("127.0.0.1:5433").unwrap()];
-        let policy = DatabasePolicy {
-            endpoints,
-            ..DatabasePolicy::default()
-        };
-        let allowed = |text| {
-            policy
-                .allowed_address(&Endpoint::parse(text).unwrap())
-                .is_some()
-        };
+        let policy = DatabasePolicy { endpoints, ..DatabasePolicy::default() };
+        let allowed = |text| policy.allowed_address(&Endpoint::parse(text).unwrap()).is_some();
         assert!(allowed("127.0.0.1:5433"));
         assert!(!allowed("127.0.0.1:5432") && !allowed("[::1]:5433"));
     }

@@ -80,7 +80,7 @@ impl Programs {
     /// Refuses container runtimes whatever is configured, a path without an entry, and arguments
     /// that no entry of the path allows. Arguments are not repeated: they may hold secrets.
     pub fn approve(&self, path: &str, args: &[String]) -> Result<ApprovedProgram, Denial> {
-        refuse_container(path)?;
+        refuse_container(path, path)?;
         let same_path: Vec<&ProgramEntry> = self.0.iter().filter(|e| e.path == path).collect();
         if same_path.is_empty() {
             return Err(Denial::new(
@@ -90,34 +90,23 @@ impl Programs {
                 self.describe(),
             ));
         }
-        let entry = same_path
-            .iter()
-            .find(|entry| entry.allows(args))
-            .ok_or_else(|| {
-                let allowed: Vec<String> = same_path.iter().map(|entry| entry.describe()).collect();
-                Denial::new(
-                    Code::ProgramArguments,
-                    format!("`{}` is not allowed with these arguments", shown(path)),
-                    format!("{} arguments", args.len()),
-                    allowed.join(" or "),
-                )
-            })?;
-        Ok(ApprovedProgram {
-            key: entry.key.clone(),
-            path: path.to_owned(),
-            args: args.to_vec(),
-        })
+        let entry = same_path.iter().find(|entry| entry.allows(args)).ok_or_else(|| {
+            let allowed: Vec<String> = same_path.iter().map(|entry| entry.describe()).collect();
+            Denial::new(
+                Code::ProgramArguments,
+                format!("`{}` is not allowed with these arguments", shown(path)),
+                format!("{} arguments", args.len()),
+                allowed.join(" or "),
+            )
+        })?;
+        Ok(ApprovedProgram { key: entry.key.clone(), path: path.to_owned(), args: args.to_vec() })
     }
 
     fn describe(&self) -> String {
         if self.0.is_empty() {
             return "an entry under `[programs]`; there is none".to_owned();
         }
-        let paths: Vec<String> = self
-            .0
-            .iter()
-            .map(|entry| format!("`{}`", entry.path))
-            .collect();
+        let paths: Vec<String> = self.0.iter().map(|entry| format!("`{}`", entry.path)).collect();
         paths.join(" or ")
     }
 }
@@ -164,8 +153,9 @@ const CONTAINER_RUNTIMES: &[&str] = &[
     "systemd-nspawn",
 ];
 
-fn refuse_container(path: &str) -> Result<(), Denial> {
-    let name = path.rsplit('/').next().unwrap_or(path);
+/// Judges the name of a program file; `real` is where the path leads when links are followed.
+pub(crate) fn refuse_container(path: &str, real: &str) -> Result<(), Denial> {
+    let name = real.rsplit('/').next().unwrap_or(real);
     if CONTAINER_RUNTIMES.contains(&name) {
         return Err(Denial::new(
             Code::ContainerRuntime,
@@ -197,54 +187,30 @@ mod tests {
 
     fn code(path: &str, args: &[&str]) -> Option<Code> {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        programs()
-            .approve(path, &args)
-            .err()
-            .map(|denial| denial.code())
+        programs().approve(path, &args).err().map(|denial| denial.code())
     }
 
     #[test]
     fn se_1_only_listed_programs_with_listed_arguments_pass() {
         assert_eq!(code("/usr/bin/node", &["server.js"]), None);
-        assert_eq!(
-            code("/usr/bin/node", &["server.js", "-x"]),
-            Some(Code::ProgramArguments)
-        );
-        assert_eq!(
-            code("/usr/bin/node", &["-e", "x"]),
-            Some(Code::ProgramArguments)
-        );
+        assert_eq!(code("/usr/bin/node", &["server.js", "-x"]), Some(Code::ProgramArguments));
+        assert_eq!(code("/usr/bin/node", &["-e", "x"]), Some(Code::ProgramArguments));
         assert_eq!(code("/usr/bin/node", &[]), Some(Code::ProgramArguments));
         assert_eq!(code("/usr/bin/tool", &["run", "anything"]), None);
-        for path in [
-            "node",
-            "/usr/bin/../bin/node",
-            "/bin/sh",
-            "",
-            "/usr/bin/node\0",
-        ] {
-            assert_eq!(
-                code(path, &["server.js"]),
-                Some(Code::ProgramNotAllowed),
-                "{path:?}"
-            );
+        for path in ["node", "/usr/bin/../bin/node", "/bin/sh", "", "/usr/bin/node\0"] {
+            assert_eq!(code(path, &["server.js"]), Some(Code::ProgramNotAllowed), "{path:?}");
         }
     }
 
     #[test]
     fn nc_2_container_runtimes_are_refused_even_when_listed() {
-        assert_eq!(
-            code("/usr/bin/docker", &["run"]),
-            Some(Code::ContainerRuntime)
-        );
+        assert_eq!(code("/usr/bin/docker", &["run"]), Some(Code::ContainerRuntime));
         assert_eq!(code("/opt/bin/podman", &[]), Some(Code::ContainerRuntime));
     }
 
     #[test]
     fn arguments_are_not_repeated() {
-        let denial = programs()
-            .approve("/usr/bin/node", &["hunter2".to_owned()])
-            .unwrap_err();
+        let denial = programs().approve("/usr/bin/node", &["hunter2".to_owned()]).unwrap_err();
         assert!(!format!("{denial:?}").contains("hunter2"));
     }
 }

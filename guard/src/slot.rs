@@ -77,12 +77,7 @@ impl SlotId {
     #[must_use]
     pub fn owning_port(port: u16) -> Option<Self> {
         Self::all().find(|slot| {
-            [
-                slot.frontend_port(),
-                slot.backend_port(),
-                slot.sidecar_port(),
-            ]
-            .contains(&port)
+            [slot.frontend_port(), slot.backend_port(), slot.sidecar_port()].contains(&port)
         })
     }
 }
@@ -105,17 +100,9 @@ impl FromStr for SlotId {
     /// Accepts the canonical spelling and nothing else.
     fn from_str(text: &str) -> Result<Self, Denial> {
         match text.as_bytes() {
-            [
-                b'p',
-                b'r',
-                b'e',
-                b'v',
-                b'i',
-                b'e',
-                b'w',
-                b'-',
-                digit @ b'1'..=b'9',
-            ] => Ok(Self(digit - b'0')),
+            [b'p', b'r', b'e', b'v', b'i', b'e', b'w', b'-', digit @ b'1'..=b'9'] => {
+                Ok(Self(digit - b'0'))
+            }
             _ => Err(refuse_spelling(text)),
         }
     }
@@ -132,11 +119,7 @@ fn refuse_spelling(text: &str) -> Denial {
             "a slot `preview-<n>` with n from 1 to 9",
         );
     };
-    let code = if text == meant.dns_alias() {
-        Code::AliasAsIdentity
-    } else {
-        Code::UnknownSlot
-    };
+    let code = if text == meant.dns_alias() { Code::AliasAsIdentity } else { Code::UnknownSlot };
     Denial::new(
         code,
         format!("`{shown}` is not how a slot is identified"),
@@ -150,9 +133,7 @@ fn refuse_spelling(text: &str) -> Denial {
 fn meant_slot(text: &str) -> Option<SlotId> {
     let lower = text.trim().to_ascii_lowercase();
     let rest = lower.strip_prefix("preview").unwrap_or(&lower);
-    let digits = rest
-        .trim_start_matches(['-', '_', ' ', '.'])
-        .trim_start_matches('0');
+    let digits = rest.trim_start_matches(['-', '_', ' ', '.']).trim_start_matches('0');
     match digits.as_bytes() {
         [digit @ b'1'..=b'9'] => Some(SlotId(digit - b'0')),
         _ => None,
@@ -189,10 +170,7 @@ impl SlotSet {
     /// # Errors
     /// Refuses anything that is not a canonical id, including blanks around one.
     pub fn parse_csv(text: &str) -> Result<Self, Denial> {
-        let slots = text
-            .split(',')
-            .map(str::parse)
-            .collect::<Result<Vec<SlotId>, Denial>>();
+        let slots = text.split(',').map(str::parse).collect::<Result<Vec<SlotId>, Denial>>();
         let slots = slots.map_err(|cause| {
             Denial::new(
                 Code::SlotList,
@@ -241,11 +219,7 @@ impl fmt::Display for SlotSet {
 }
 
 fn join(slots: &[SlotId]) -> String {
-    slots
-        .iter()
-        .map(SlotId::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    slots.iter().map(SlotId::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -260,25 +234,11 @@ mod tests {
     fn sm_1_facts_follow_from_the_number() {
         let facts = |text| {
             let s = slot(text);
-            (
-                s.frontend_port(),
-                s.backend_port(),
-                s.database_name(),
-                s.dns_alias(),
-            )
+            (s.frontend_port(), s.backend_port(), s.database_name(), s.dns_alias())
         };
-        assert_eq!(
-            facts("preview-1"),
-            (3101, 8101, "app_preview_1".into(), "preview1".into())
-        );
-        assert_eq!(
-            facts("preview-2"),
-            (3102, 8102, "app_preview_2".into(), "preview2".into())
-        );
-        assert_eq!(
-            facts("preview-3"),
-            (3103, 8103, "app_preview_3".into(), "preview3".into())
-        );
+        assert_eq!(facts("preview-1"), (3101, 8101, "app_preview_1".into(), "preview1".into()));
+        assert_eq!(facts("preview-2"), (3102, 8102, "app_preview_2".into(), "preview2".into()));
+        assert_eq!(facts("preview-3"), (3103, 8103, "app_preview_3".into(), "preview3".into()));
     }
 
     #[test]
@@ -293,26 +253,12 @@ mod tests {
 
     #[test]
     fn other_spellings_are_refused_and_the_canonical_one_is_suggested() {
-        for near in [
-            "Preview-1",
-            "preview_1",
-            "preview-01",
-            " preview-1",
-            "preview-1\n",
-            "1",
-        ] {
+        for near in ["Preview-1", "preview_1", "preview-01", " preview-1", "preview-1\n", "1"] {
             let denial = near.parse::<SlotId>().unwrap_err();
             assert_eq!(denial.code(), Code::UnknownSlot, "{near:?}");
             assert_eq!(denial.next_step(), "write `preview-1`", "{near:?}");
         }
-        for far in [
-            "",
-            "preview-",
-            "preview-0",
-            "preview-10",
-            "preview-1/../preview-2",
-            "main",
-        ] {
+        for far in ["", "preview-", "preview-0", "preview-10", "preview-1/../preview-2", "main"] {
             let denial = far.parse::<SlotId>().unwrap_err();
             assert_eq!(denial.code(), Code::UnknownSlot, "{far:?}");
             assert!(denial.expected().contains("preview-<n>"), "{far:?}");
@@ -329,18 +275,8 @@ mod tests {
     fn slot_ids_csv_is_read_strictly() {
         let set = SlotSet::parse_csv("preview-3,preview-1").unwrap();
         assert_eq!(set.to_string(), "preview-1,preview-3");
-        for bad in [
-            "",
-            "preview-1,",
-            "preview-1, preview-2",
-            "preview-1,preview-1",
-            "preview1",
-        ] {
-            assert_eq!(
-                SlotSet::parse_csv(bad).unwrap_err().code(),
-                Code::SlotList,
-                "{bad:?}"
-            );
+        for bad in ["", "preview-1,", "preview-1, preview-2", "preview-1,preview-1", "preview1"] {
+            assert_eq!(SlotSet::parse_csv(bad).unwrap_err().code(), Code::SlotList, "{bad:?}");
         }
     }
 

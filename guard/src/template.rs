@@ -43,10 +43,7 @@ mod tests {
     #[test]
     fn the_placeholder_is_the_number() {
         let template = Template::parse("web-preview-{slot}").unwrap();
-        assert_eq!(
-            template.render("preview-2".parse().unwrap()),
-            "web-preview-2"
-        );
+        assert_eq!(template.render("preview-2".parse().unwrap()), "web-preview-2");
     }
 
     #[test]

@@ -57,19 +57,12 @@ pub fn verify(
     target: DatabaseTarget,
     policy: &DatabasePolicy,
 ) -> Result<VerifiedTarget, Denial> {
-    let endpoint = Endpoint {
-        host: target.host().clone(),
-        port: target.port(),
-    };
+    let endpoint = Endpoint { host: target.host().clone(), port: target.port() };
     judge_production(slot, &target, &endpoint, policy)?;
     judge_database(slot, &target, policy)?;
     let address = judge_endpoint(slot, &target, &endpoint, policy)?;
     judge_role(slot, &target, policy)?;
-    Ok(VerifiedTarget {
-        slot,
-        target,
-        address,
-    })
+    Ok(VerifiedTarget { slot, target, address })
 }
 
 /// Production first: whatever else is wrong with such a target, this is what must be said.
@@ -81,22 +74,13 @@ fn judge_production(
 ) -> Result<(), Denial> {
     let (code, what) = if policy.production_endpoints.contains(endpoint) {
         (Code::ProductionEndpoint, "server")
-    } else if policy
-        .production_databases
-        .iter()
-        .any(|name| name == target.database())
-    {
+    } else if policy.production_databases.iter().any(|name| name == target.database()) {
         (Code::ProductionDatabase, "database")
     } else {
         return Ok(());
     };
     let message = format!("{slot} would reach the production {what}");
-    Err(Denial::new(
-        code,
-        message,
-        target.place(),
-        own_place(slot, target, policy),
-    ))
+    Err(Denial::new(code, message, target.place(), own_place(slot, target, policy)))
 }
 
 fn judge_database(
@@ -109,22 +93,13 @@ fn judge_database(
         return Ok(());
     }
     let (code, message) = match SlotId::owning_database(target.database()) {
-        Some(other) => (
-            Code::OtherSlotsDatabase,
-            format!("{slot} would use the database of {other}"),
-        ),
-        None => (
-            Code::ForeignDatabase,
-            format!("{slot} would use a database that is not its own"),
-        ),
+        Some(other) => {
+            (Code::OtherSlotsDatabase, format!("{slot} would use the database of {other}"))
+        }
+        None => (Code::ForeignDatabase, format!("{slot} would use a database that is not its own")),
     };
-    Err(Denial::new(
-        code,
-        message,
-        target.place(),
-        own_place(slot, target, policy),
-    )
-    .help(write_this(slot, target, policy)))
+    Err(Denial::new(code, message, target.place(), own_place(slot, target, policy))
+        .help(write_this(slot, target, policy)))
 }
 
 fn judge_endpoint(
@@ -136,13 +111,8 @@ fn judge_endpoint(
     policy.allowed_address(endpoint).ok_or_else(|| {
         let message = format!("{slot} would connect to a server that is not the slots' own");
         let expected = policy.describe_endpoints();
-        Denial::new(
-            Code::ForeignEndpoint,
-            message,
-            format!("server {endpoint}"),
-            expected,
-        )
-        .help(write_this(slot, target, policy))
+        Denial::new(Code::ForeignEndpoint, message, format!("server {endpoint}"), expected)
+            .help(write_this(slot, target, policy))
     })
 }
 
@@ -159,51 +129,33 @@ fn judge_role(
     }
     let message = format!("{slot} would log in as a role that is not its own");
     let found = format!("role `{}`", target.user());
-    Err(
-        Denial::new(Code::ForeignRole, message, found, format!("role `{own}`"))
-            .help(write_this(slot, target, policy)),
-    )
+    Err(Denial::new(Code::ForeignRole, message, found, format!("role `{own}`"))
+        .help(write_this(slot, target, policy)))
 }
 
 /// The slot's own database on the server that was meant, or on the configured one.
 fn own_place(slot: SlotId, target: &DatabaseTarget, policy: &DatabasePolicy) -> String {
-    format!(
-        "database `{}` at {}",
-        slot.database_name(),
-        suggested_endpoint(target, policy)
-    )
+    format!("database `{}` at {}", slot.database_name(), suggested_endpoint(target, policy))
 }
 
 fn suggested_endpoint(target: &DatabaseTarget, policy: &DatabasePolicy) -> Endpoint {
-    let given = Endpoint {
-        host: target.host().clone(),
-        port: target.port(),
-    };
+    let given = Endpoint { host: target.host().clone(), port: target.port() };
     if policy.allowed_address(&given).is_some() && !policy.production_endpoints.contains(&given) {
         return given;
     }
-    policy.endpoints.first().cloned().unwrap_or(Endpoint {
-        host: Host::V4(std::net::Ipv4Addr::LOCALHOST),
-        port: target.port(),
-    })
+    policy
+        .endpoints
+        .first()
+        .cloned()
+        .unwrap_or(Endpoint { host: Host::V4(std::net::Ipv4Addr::LOCALHOST), port: target.port() })
 }
 
 /// The next step as a URL that can be pasted.
 fn write_this(slot: SlotId, target: &DatabaseTarget, policy: &DatabasePolicy) -> String {
-    let role = policy
-        .role
-        .as_ref()
-        .map_or_else(|| target.user().to_owned(), |r| r.render(slot));
-    let password = if target.password().is_some() {
-        ":<password>"
-    } else {
-        ""
-    };
+    let role = policy.role.as_ref().map_or_else(|| target.user().to_owned(), |r| r.render(slot));
+    let password = if target.password().is_some() { ":<password>" } else { "" };
     let endpoint = suggested_endpoint(target, policy);
-    format!(
-        "write postgresql://{role}{password}@{endpoint}/{}",
-        slot.database_name()
-    )
+    format!("write postgresql://{role}{password}@{endpoint}/{}", slot.database_name())
 }
 
 impl VerifiedTarget {
@@ -291,11 +243,7 @@ mod tests {
     use crate::template::Template;
 
     fn judge(url: &str, policy: &DatabasePolicy) -> Result<VerifiedTarget, Denial> {
-        verify(
-            "preview-1".parse().unwrap(),
-            DatabaseTarget::parse(url).unwrap(),
-            policy,
-        )
+        verify("preview-1".parse().unwrap(), DatabaseTarget::parse(url).unwrap(), policy)
     }
 
     fn code(url: &str, policy: &DatabasePolicy) -> Code {
@@ -304,15 +252,10 @@ mod tests {
 
     #[test]
     fn db_1_the_slots_own_database_passes() {
-        let proof = judge(
-            "postgres://slot_1:pw@127.0.0.1:5432/app_preview_1",
-            &DatabasePolicy::default(),
-        )
-        .unwrap();
-        assert_eq!(
-            proof.canonical(),
-            "postgresql://slot_1@127.0.0.1:5432/app_preview_1"
-        );
+        let proof =
+            judge("postgres://slot_1:pw@127.0.0.1:5432/app_preview_1", &DatabasePolicy::default())
+                .unwrap();
+        assert_eq!(proof.canonical(), "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
         assert_eq!(proof.warnings(&DatabasePolicy::default()).len(), 1);
     }
 
@@ -323,21 +266,11 @@ mod tests {
             ..DatabasePolicy::default()
         };
         let on = |name: &str| format!("postgresql://slot_1@127.0.0.1:5432/{name}");
-        assert_eq!(
-            code(&on("app_production"), &policy),
-            Code::ProductionDatabase
-        );
-        assert_eq!(
-            code(&on("app_preview_2"), &policy),
-            Code::OtherSlotsDatabase
-        );
-        for name in [
-            "app_preview_10",
-            "app_preview_",
-            "App_Preview_1",
-            "app_preview_1_",
-            "postgres",
-        ] {
+        assert_eq!(code(&on("app_production"), &policy), Code::ProductionDatabase);
+        assert_eq!(code(&on("app_preview_2"), &policy), Code::OtherSlotsDatabase);
+        for name in
+            ["app_preview_10", "app_preview_", "App_Preview_1", "app_preview_1_", "postgres"]
+        {
             assert_eq!(code(&on(name), &policy), Code::ForeignDatabase, "{name}");
         }
         assert!(judge(&on("app_preview_1"), &policy).is_ok());
@@ -360,10 +293,8 @@ mod tests {
     #[test]
     fn production_is_named_whatever_else_is_wrong() {
         let endpoint = Endpoint::parse("127.0.0.1:5999").unwrap();
-        let policy = DatabasePolicy {
-            production_endpoints: vec![endpoint],
-            ..DatabasePolicy::default()
-        };
+        let policy =
+            DatabasePolicy { production_endpoints: vec![endpoint], ..DatabasePolicy::default() };
         let denial =
             judge("postgresql://slot_1@127.0.0.1:5999/app_preview_1", &policy).unwrap_err();
         assert_eq!(denial.code(), Code::ProductionEndpoint);
@@ -372,10 +303,8 @@ mod tests {
 
     #[test]
     fn a_configured_role_must_be_the_slots_own() {
-        let policy = DatabasePolicy {
-            role: Template::parse("slot_{slot}"),
-            ..DatabasePolicy::default()
-        };
+        let policy =
+            DatabasePolicy { role: Template::parse("slot_{slot}"), ..DatabasePolicy::default() };
         assert_eq!(
             code("postgresql://slot_2@127.0.0.1:5432/app_preview_1", &policy),
             Code::ForeignRole

@@ -95,16 +95,9 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
     for warning in &prepared.warnings {
         console.warn(warning);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
-        Denial::new(
-            Code::Internal,
-            "the runtime cannot start",
-            error.to_string(),
-            "a runtime",
-        )
+        Denial::new(Code::Internal, "the runtime cannot start", error.to_string(), "a runtime")
     })?;
     runtime.block_on(act(console, command, prepared))
 }
@@ -122,11 +115,7 @@ fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
     let slot = config.slot(&options.slot)?;
     let (target, warnings) = options.target.verify(slot, &environment, &config)?;
     let set = MigrationSet::read(&options.migrations, &config)?;
-    Ok(Prepared {
-        target,
-        set,
-        warnings,
-    })
+    Ok(Prepared { target, set, warnings })
 }
 
 async fn act(
@@ -134,11 +123,7 @@ async fn act(
     command: &Command,
     prepared: Prepared,
 ) -> Result<ExitStatus, Denial> {
-    let Prepared {
-        target,
-        set,
-        warnings,
-    } = prepared;
+    let Prepared { target, set, warnings } = prepared;
     let (slot, place) = (target.slot(), Place::of(&target));
     let run = MigrationRun::new(GuardedSession::open(target).await?, set);
     if let Command::Apply(_) = command {

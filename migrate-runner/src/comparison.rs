@@ -62,12 +62,7 @@ impl Comparison {
             };
             let applied_on = row.map(|row| row.applied_on.clone());
             let name = file.migration.name().to_owned();
-            entries.push(Entry {
-                version,
-                name,
-                state,
-                applied_on,
-            });
+            entries.push(Entry { version, name, state, applied_on });
         }
         for row in history {
             if !entries.iter().any(|entry| entry.version == row.version) {
@@ -98,27 +93,13 @@ impl Comparison {
     #[must_use]
     pub fn problems(&self) -> Vec<Denial> {
         let kinds = [
-            (
-                State::Divergent,
-                Code::MigrationDivergent,
-                "an applied migration has changed",
-            ),
-            (
-                State::Missing,
-                Code::MigrationMissing,
-                "an applied migration has no file",
-            ),
-            (
-                State::Late,
-                Code::MigrationLate,
-                "a new migration has a number below an applied one",
-            ),
+            (State::Divergent, Code::MigrationDivergent, "an applied migration has changed"),
+            (State::Missing, Code::MigrationMissing, "an applied migration has no file"),
+            (State::Late, Code::MigrationLate, "a new migration has a number below an applied one"),
         ];
         let problem = |(state, code, message): (State, Code, &str)| {
-            let versions: Vec<String> = self
-                .in_state(state)
-                .map(|e| format!("`V{}__{}`", e.version, e.name))
-                .collect();
+            let versions: Vec<String> =
+                self.in_state(state).map(|e| format!("`V{}__{}`", e.version, e.name)).collect();
             let expected = "files and ledger that agree";
             (!versions.is_empty())
                 .then(|| Denial::new(code, message, versions.join(", "), expected))
@@ -155,20 +136,13 @@ mod tests {
     }
 
     fn states(comparison: &Comparison) -> Vec<(i64, State)> {
-        comparison
-            .entries()
-            .iter()
-            .map(|entry| (entry.version, entry.state))
-            .collect()
+        comparison.entries().iter().map(|entry| (entry.version, entry.state)).collect()
     }
 
     #[test]
     fn a_fresh_database_has_everything_pending() {
         let comparison = compare(&[(1, "a"), (2, "b")], &[]);
-        assert_eq!(
-            states(&comparison),
-            [(1, State::Pending), (2, State::Pending)]
-        );
+        assert_eq!(states(&comparison), [(1, State::Pending), (2, State::Pending)]);
         assert!(comparison.problems().is_empty());
     }
 
@@ -188,13 +162,6 @@ mod tests {
             ]
         );
         let codes: Vec<Code> = comparison.problems().iter().map(Denial::code).collect();
-        assert_eq!(
-            codes,
-            [
-                Code::MigrationDivergent,
-                Code::MigrationMissing,
-                Code::MigrationLate
-            ]
-        );
+        assert_eq!(codes, [Code::MigrationDivergent, Code::MigrationMissing, Code::MigrationLate]);
     }
 }

@@ -37,12 +37,7 @@ impl<'a> Executor<'a> {
         pending: Vec<&'a MigrationFile>,
         observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Self {
-        Self {
-            session,
-            pending: pending.into(),
-            observer,
-            refusal: None,
-        }
+        Self { session, pending: pending.into(), observer, refusal: None }
     }
 
     /// Returns why the run ended early, in our words if they are known.
@@ -64,11 +59,7 @@ impl<'a> Executor<'a> {
     }
 
     async fn create_ledger(&mut self, sql: &str) -> Result<(), Denial> {
-        self.session
-            .client()
-            .batch_execute(sql)
-            .await
-            .map_err(|error| sql_error::ledger(&error))
+        self.session.client().batch_execute(sql).await.map_err(|error| sql_error::ledger(&error))
     }
 
     async fn apply(&mut self, sql: &str, ledger_row: &str) -> Result<(), Denial> {
@@ -78,25 +69,17 @@ impl<'a> Executor<'a> {
         let (version, name) = (file.migration.version(), file.migration.name());
         let planned = format!("VALUES ({version}, '{name}',");
         if file.migration.sql() != Some(sql) || !ledger_row.contains(&planned) {
-            return Err(defect(
-                "refinery applies another migration than was planned",
-            ));
+            return Err(defect("refinery applies another migration than was planned"));
         }
         (self.observer)(Progress::Started { file });
         let started = Instant::now();
         if let Err(denial) = in_transaction(self.session, &file.file, sql, ledger_row).await {
             // The connection may be gone, or the transaction ended; either way nothing stays open.
             let _ = self.session.client().batch_execute("ROLLBACK").await;
-            (self.observer)(Progress::Failed {
-                file,
-                code: denial.code(),
-            });
+            (self.observer)(Progress::Failed { file, code: denial.code() });
             return Err(denial);
         }
-        (self.observer)(Progress::Applied {
-            file,
-            duration: started.elapsed(),
-        });
+        (self.observer)(Progress::Applied { file, duration: started.elapsed() });
         Ok(())
     }
 }
@@ -114,10 +97,7 @@ async fn in_transaction(
     let answer = client.simple_query(&begin).await.map_err(refused)?;
     session.target().still_holds(&identity_facts(&answer, 1))?;
     let ours = first_column(&answer);
-    client
-        .batch_execute(sql)
-        .await
-        .map_err(|error| sql_error::migration(file, sql, &error))?;
+    client.batch_execute(sql).await.map_err(|error| sql_error::migration(file, sql, &error))?;
     let question = "SELECT pg_catalog.pg_current_xact_id_if_assigned()";
     let now = client.simple_query(question).await.map_err(refused)?;
     if ours.is_none() || first_column(&now) != ours {
@@ -128,10 +108,7 @@ async fn in_transaction(
             "no BEGIN, COMMIT, ROLLBACK or their kind in a migration",
         ));
     }
-    client
-        .batch_execute(ledger_row)
-        .await
-        .map_err(|error| sql_error::ledger(&error))?;
+    client.batch_execute(ledger_row).await.map_err(|error| sql_error::ledger(&error))?;
     client.batch_execute("COMMIT").await.map_err(refused)?;
     // Settings, prepared statements and temporary tables end with the migration that made them.
     client.batch_execute("DISCARD ALL").await.map_err(refused)
@@ -166,8 +143,7 @@ impl AsyncTransaction for Executor<'_> {
             [migration, ledger_row] => self.apply(migration, ledger_row).await,
             _ => Err(defect("refinery sends queries of an unknown kind")),
         };
-        done.map(|()| queries.len())
-            .map_err(|denial| self.refuse(denial))
+        done.map(|()| queries.len()).map_err(|denial| self.refuse(denial))
     }
 }
 
@@ -178,10 +154,7 @@ impl AsyncQuery<Vec<Migration>> for Executor<'_> {
             .map_err(|error| sql_error::ledger(&error))
             .and_then(|answer| history::parse(&answer))
             .map_err(|denial| self.refuse(denial))?;
-        Ok(rows
-            .iter()
-            .filter_map(history::HistoryRow::to_migration)
-            .collect())
+        Ok(rows.iter().filter_map(history::HistoryRow::to_migration).collect())
     }
 }
 

@@ -44,9 +44,7 @@ impl MigrationSet {
                 "a directory with V<number>__<name>.sql",
             )
         };
-        let names = directory
-            .names()
-            .map_err(|error| missing(error.to_string()))?;
+        let names = directory.names().map_err(|error| missing(error.to_string()))?;
         let mut files = Vec::new();
         for name in names {
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -79,9 +77,7 @@ fn open(path: &Path, config: &Config) -> Result<Directory, Denial> {
     let absolute = AbsolutePath::parse(&absolute.to_string_lossy())?;
     for root in &roots {
         if let Some(relative) = absolute.beneath(root) {
-            return Root::open(root)?
-                .open_directory(&relative)
-                .map(Directory::from);
+            return Root::open(root)?.open_directory(&relative).map(Directory::from);
         }
     }
     let roots: Vec<&str> = roots.iter().map(|root| root.as_str()).collect();
@@ -124,10 +120,7 @@ fn read_file(directory: &Directory, file: &str) -> Result<MigrationFile, Denial>
     let canonical = format!("V{}__{}", parsed.version, parsed.name);
     let migration = Migration::unapplied(&canonical, &sql)
         .map_err(|error| refuse(&format!("refinery refuses it: {error}")))?;
-    Ok(MigrationFile {
-        file: file.to_owned(),
-        migration,
-    })
+    Ok(MigrationFile { file: file.to_owned(), migration })
 }
 
 fn refuse_duplicates(files: &[MigrationFile]) -> Result<(), Denial> {
@@ -158,23 +151,13 @@ mod tests {
             std::fs::write(place.path().join(name), text).unwrap();
         }
         MigrationSet::read(place.path(), &Config::default())
-            .map(|set| {
-                set.files()
-                    .iter()
-                    .map(|file| file.migration.version())
-                    .collect()
-            })
+            .map(|set| set.files().iter().map(|file| file.migration.version()).collect())
             .map_err(|denial| denial.code())
     }
 
     #[test]
     fn versions_are_ordered_as_numbers() {
-        let files = [
-            ("V10__c.sql", "c"),
-            ("V9__b.sql", "b"),
-            ("V1__a.sql", "a"),
-            ("README", ""),
-        ];
+        let files = [("V10__c.sql", "c"), ("V9__b.sql", "b"), ("V1__a.sql", "a"), ("README", "")];
         assert_eq!(read(&files), Ok(vec![1, 9, 10]));
     }
 
@@ -188,14 +171,8 @@ mod tests {
         assert_eq!(with("V2__b.SQL", ""), Err(Code::MigrationName));
         assert_eq!(with("V1__b.sql", ""), Err(Code::MigrationDuplicate));
         assert_eq!(with("V01__b.sql", ""), Err(Code::MigrationDuplicate));
-        assert_eq!(
-            with("V2__b.sql", "\u{feff}SELECT 1"),
-            Err(Code::MigrationUnreadable)
-        );
-        assert_eq!(
-            with("V2__b.sql", "SELECT '\0'"),
-            Err(Code::MigrationUnreadable)
-        );
+        assert_eq!(with("V2__b.sql", "\u{feff}SELECT 1"), Err(Code::MigrationUnreadable));
+        assert_eq!(with("V2__b.sql", "SELECT '\0'"), Err(Code::MigrationUnreadable));
         assert_eq!(with("V2__b.sql", "SELECT 1"), Ok(vec![1, 2]));
     }
 
@@ -203,9 +180,7 @@ mod tests {
     fn links_and_directories_named_like_migrations_are_refused() {
         let place = tempfile::tempdir().unwrap();
         let code = || {
-            MigrationSet::read(place.path(), &Config::default())
-                .map(|_| ())
-                .map_err(|d| d.code())
+            MigrationSet::read(place.path(), &Config::default()).map(|_| ()).map_err(|d| d.code())
         };
         std::fs::write(place.path().join("V1__a.sql"), "a").unwrap();
         assert_eq!(code(), Ok(()));
@@ -229,18 +204,12 @@ mod tests {
         std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
         let text = format!("version = 1\n[roots]\nworktree = \"{}\"\n", root.display());
         let config = Config::parse(&text).unwrap();
-        let code = |path: &Path| {
-            MigrationSet::read(path, &config)
-                .map(|_| ())
-                .map_err(|d| d.code())
-        };
+        let code =
+            |path: &Path| MigrationSet::read(path, &config).map(|_| ()).map_err(|d| d.code());
         assert_eq!(code(&inside), Ok(()));
         assert_eq!(code(&outside), Err(Code::PathOutsideRoot));
         assert_eq!(code(&root.join("link")), Err(Code::PathOutsideRoot));
         assert_eq!(code(&root.join("none")), Err(Code::PathMissing));
-        assert_eq!(
-            code(&inside.join("../../../other")),
-            Err(Code::PathMalformed)
-        );
+        assert_eq!(code(&inside.join("../../../other")), Err(Code::PathMalformed));
     }
 }

@@ -88,12 +88,7 @@ impl HistoryRow {
     /// Returns the row as refinery's own type; `None` when its time cannot be read.
     pub(crate) fn to_migration(&self) -> Option<Migration> {
         let applied_on = OffsetDateTime::parse(&self.applied_on, &Rfc3339).ok()?;
-        Some(Migration::applied(
-            self.version,
-            self.name.clone(),
-            applied_on,
-            self.checksum,
-        ))
+        Some(Migration::applied(self.version, self.name.clone(), applied_on, self.checksum))
     }
 }
 
@@ -104,15 +99,10 @@ mod tests {
     #[test]
     fn rows_that_refinery_did_not_write_are_refused() {
         let good = ("1", "a", "2026-01-02T03:04:05Z", "18446744073709551615");
-        assert_eq!(
-            parse_row(good.0, good.1, good.2, good.3).unwrap().checksum,
-            u64::MAX
-        );
-        for (version, applied_on, checksum) in [
-            ("x", good.2, good.3),
-            (good.0, "yesterday", good.3),
-            (good.0, good.2, "words"),
-        ] {
+        assert_eq!(parse_row(good.0, good.1, good.2, good.3).unwrap().checksum, u64::MAX);
+        for (version, applied_on, checksum) in
+            [("x", good.2, good.3), (good.0, "yesterday", good.3), (good.0, good.2, "words")]
+        {
             let denial = parse_row(version, "a", applied_on, checksum).unwrap_err();
             assert_eq!(denial.code(), Code::LedgerUnreadable);
         }

@@ -28,18 +28,12 @@ pub(crate) fn parse(file: &str) -> Result<MigrationName, Denial> {
 }
 
 fn read(file: &str) -> Option<MigrationName> {
-    let (version, name) = file
-        .strip_prefix('V')?
-        .strip_suffix(".sql")?
-        .split_once("__")?;
+    let (version, name) = file.strip_prefix('V')?.strip_suffix(".sql")?.split_once("__")?;
     let digits = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let plain = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(word);
     let version = version.parse().ok().filter(|_| digits && plain)?;
-    Some(MigrationName {
-        version,
-        name: name.to_owned(),
-    })
+    Some(MigrationName { version, name: name.to_owned() })
 }
 
 #[cfg(test)]

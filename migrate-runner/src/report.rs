@@ -61,14 +61,7 @@ pub(crate) fn standing(
             "slotguard.migration-status/1"
         };
         let problems = &problems[..];
-        console.object(&Standing {
-            schema,
-            place,
-            migrations,
-            pending,
-            problems,
-            warnings,
-        });
+        console.object(&Standing { schema, place, migrations, pending, problems, warnings });
         return;
     }
     console.line(&format!("{} ({})", place.slot, place.canonical));
@@ -138,31 +131,15 @@ struct Run<'a> {
 /// Says how a run ended.
 pub(crate) fn finished(console: &Console, place: &Place, outcome: &Outcome, warnings: &[Warning]) {
     let applied = &outcome.applied[..];
-    let word = if applied.is_empty() {
-        "unchanged"
-    } else {
-        "applied"
-    };
+    let word = if applied.is_empty() { "unchanged" } else { "applied" };
     if console.format() == Format::Json {
         let schema = "slotguard.migration-run/1";
-        console.object(&Run {
-            schema,
-            place,
-            outcome: word,
-            applied,
-            warnings,
-        });
+        console.object(&Run { schema, place, outcome: word, applied, warnings });
         return;
     }
     match applied.len() {
         0 => console.line(&format!("{}: nothing to apply", place.slot)),
-        1 => console.line(&format!(
-            "{}: 1 migration applied to {}",
-            place.slot, place.database
-        )),
-        n => console.line(&format!(
-            "{}: {n} migrations applied to {}",
-            place.slot, place.database
-        )),
+        1 => console.line(&format!("{}: 1 migration applied to {}", place.slot, place.database)),
+        n => console.line(&format!("{}: {n} migrations applied to {}", place.slot, place.database)),
     }
 }

@@ -100,24 +100,15 @@ impl MigrationRun {
         }
         let is_pending = |file: &&MigrationFile| {
             let version = file.migration.version();
-            comparison
-                .in_state(State::Pending)
-                .any(|entry| entry.version == version)
+            comparison.in_state(State::Pending).any(|entry| entry.version == version)
         };
         let pending: Vec<&MigrationFile> = self.set.files().iter().filter(is_pending).collect();
-        let applied = pending
-            .iter()
-            .map(|file| file.migration.version())
-            .collect();
+        let applied = pending.iter().map(|file| file.migration.version()).collect();
         if pending.is_empty() {
             return Ok(Outcome { applied });
         }
-        let migrations: Vec<_> = self
-            .set
-            .files()
-            .iter()
-            .map(|file| file.migration.clone())
-            .collect();
+        let migrations: Vec<_> =
+            self.set.files().iter().map(|file| file.migration.clone()).collect();
         let mut runner = Runner::new(&migrations);
         runner.set_migration_table_name(LEDGER);
         let mut executor = Executor::new(&self.session, pending, observer);

@@ -54,10 +54,7 @@ impl GuardedSession {
     pub async fn open(target: VerifiedTarget) -> Result<Self, Denial> {
         let (settings, patience) = connection_settings(&target)?;
         tracing::info!(slot = %target.slot(), target = %target.canonical(), "connecting");
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that connects, with a proof"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the one place that connects, with a proof")]
         let connecting = settings.connect(NoTls);
         let connected = tokio::time::timeout(patience, connecting).await;
         let (client, connection) = match connected {
@@ -76,10 +73,7 @@ impl GuardedSession {
             Ok(Err(error)) => return Err(unreachable(&target, &error.to_string())),
             Err(_) => return Err(unreachable(&target, "no answer in time")),
         };
-        Ok(Self {
-            client,
-            target: confirm(target, &facts)?,
-        })
+        Ok(Self { client, target: confirm(target, &facts)? })
     }
 
     /// Returns the confirmed target.
@@ -129,9 +123,7 @@ fn connection_settings(target: &VerifiedTarget) -> Result<(Config, Duration), De
 }
 
 async fn ask_identity(client: &Client) -> Result<IdentityFacts, tokio_postgres::Error> {
-    let answer = client
-        .simple_query(&format!("SELECT {IDENTITY_COLUMNS}"))
-        .await?;
+    let answer = client.simple_query(&format!("SELECT {IDENTITY_COLUMNS}")).await?;
     Ok(identity_facts(&answer, 0))
 }
 
@@ -165,10 +157,7 @@ fn refuse_connection(target: &VerifiedTarget, error: &tokio_postgres::Error) -> 
         ),
         None => {
             let source = std::error::Error::source(error);
-            unreachable(
-                target,
-                &source.map_or_else(|| error.to_string(), ToString::to_string),
-            )
+            unreachable(target, &source.map_or_else(|| error.to_string(), ToString::to_string))
         }
     }
 }

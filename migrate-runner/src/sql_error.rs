@@ -20,19 +20,11 @@ pub(crate) fn migration(file: &str, sql: &str, error: &Error) -> Denial {
         let (line, column) = line_and_column(sql, *position);
         let _ = write!(found, "line {line}, column {column}: ");
     }
-    let _ = write!(
-        found,
-        "{} (SQLSTATE {})",
-        shown(server.message()),
-        server.code().code()
-    );
+    let _ = write!(found, "{} (SQLSTATE {})", shown(server.message()), server.code().code());
     for (what, text) in [
         ("detail", server.detail()),
         ("hint", server.hint()),
-        (
-            "where",
-            server.where_().and_then(|text| text.lines().next()),
-        ),
+        ("where", server.where_().and_then(|text| text.lines().next())),
     ] {
         if let Some(text) = text {
             let _ = write!(found, "; {what}: {}", shown(text));
@@ -54,11 +46,7 @@ pub(crate) fn ledger(error: &Error) -> Denial {
     Denial::new(
         Code::LedgerUnreadable,
         format!("`{LEDGER}` cannot be read or written"),
-        format!(
-            "{} (SQLSTATE {})",
-            shown(server.message()),
-            server.code().code()
-        ),
+        format!("{} (SQLSTATE {})", shown(server.message()), server.code().code()),
         "refinery's own table, readable and writable by the slot's role",
     )
 }
@@ -76,10 +64,7 @@ fn lost(what: &str, error: &Error) -> Denial {
 
 /// Turns a position in characters, counted from 1, into line and column, counted from 1.
 fn line_and_column(sql: &str, position: u32) -> (usize, usize) {
-    let before: String = sql
-        .chars()
-        .take(position.saturating_sub(1) as usize)
-        .collect();
+    let before: String = sql.chars().take(position.saturating_sub(1) as usize).collect();
     let line = 1 + before.matches('\n').count();
     let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
     (line, column)

@@ -24,18 +24,12 @@ pub(crate) fn run(console: &Console, options: &Check) -> ExitStatus {
 fn judge(slot: &str, options: &Check) -> Result<(VerifiedTarget, Vec<Warning>), Denial> {
     let environment = environment_snapshot();
     let config = load_config(options.config.config.as_deref(), &environment)?.config;
-    options
-        .target
-        .verify(config.slot(slot)?, &environment, &config)
+    options.target.verify(config.slot(slot)?, &environment, &config)
 }
 
 fn allow(console: &Console, target: &VerifiedTarget, warnings: &[Warning]) {
     if console.format() == Format::Json {
-        console.object(&Verdict::allowed(
-            &target.slot().to_string(),
-            target,
-            warnings,
-        ));
+        console.object(&Verdict::allowed(&target.slot().to_string(), target, warnings));
         return;
     }
     for warning in warnings {

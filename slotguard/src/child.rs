@@ -8,29 +8,16 @@ use std::process::{Command, Stdio};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// What every child may rely on; nothing else of our environment arrives.
-const BASE: [(&str, &str); 2] = [
-    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-    ("LANG", "C.UTF-8"),
-];
+const BASE: [(&str, &str); 2] = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8")];
 
 /// Prepares a child that ends when this process ends, however that happens.
 ///
 /// Start it from the main thread: the kernel ties the end of a child to the thread that started it.
 pub(crate) fn command(program: &Path, args: &[&str]) -> Command {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that starts children"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts children")]
     let mut command = Command::new(program);
-    command
-        .args(args)
-        .env_clear()
-        .envs(BASE)
-        .stdin(Stdio::null());
-    #[expect(
-        unsafe_code,
-        reason = "asks the kernel, in the child, to end it with its parent"
-    )]
+    command.args(args).env_clear().envs(BASE).stdin(Stdio::null());
+    #[expect(unsafe_code, reason = "asks the kernel, in the child, to end it with its parent")]
     // SAFETY: the closure makes one system call and touches no memory, lock or allocator.
     unsafe {
         command.pre_exec(|| {
@@ -42,21 +29,15 @@ pub(crate) fn command(program: &Path, args: &[&str]) -> Command {
 
 /// Shows a command as a person would type it; arguments with odd characters are quoted.
 pub(crate) fn typed(program: &Path, args: &[&str]) -> String {
-    let name = program
-        .file_name()
-        .unwrap_or(OsStr::new("?"))
-        .to_string_lossy();
+    let name = program.file_name().unwrap_or(OsStr::new("?")).to_string_lossy();
     let plain = |arg: &str| {
-        arg.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"/._:@=,+-".contains(&b))
+        arg.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._:@=,+-".contains(&b)) || arg == "…"
     };
     let mut words = vec![name.into_owned()];
-    words.extend(args.iter().map(|arg| {
-        if plain(arg) {
-            (*arg).to_owned()
-        } else {
-            format!("'{arg}'")
-        }
-    }));
+    words.extend(args.iter().map(
+        |arg| {
+            if plain(arg) { (*arg).to_owned() } else { format!("'{arg}'") }
+        },
+    ));
     words.join(" ")
 }

@@ -91,10 +91,7 @@ fn answer_stream(
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = input
-            .by_ref()
-            .take(MAX_LINE + 1)
-            .read_until(b'\n', &mut line)?;
+        let read = input.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line)?;
         if read == 0 {
             return output.flush();
         }
@@ -131,27 +128,17 @@ fn answer(line: &[u8], config: &Config, output: &mut impl std::io::Write) -> std
         Ok(request) => request,
         Err(error) => {
             let denial = unreadable(&error);
-            return write(
-                output,
-                &Verdict::denied(None, &denial).answering(&Value::Null),
-            );
+            return write(output, &Verdict::denied(None, &denial).answering(&Value::Null));
         }
     };
     let Request { id, slot, url, env } = request;
-    let pairs = env
-        .0
-        .into_iter()
-        .map(|(name, value)| (name.into(), value.into()));
+    let pairs = env.0.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = Environment::new(pairs);
     match decide(&slot, url.as_deref(), &environment, config) {
-        Ok((target, warnings)) => write(
-            output,
-            &Verdict::allowed(&slot, &target, &warnings).answering(&id),
-        ),
-        Err(denial) => write(
-            output,
-            &Verdict::denied(Some(&slot), &denial).answering(&id),
-        ),
+        Ok((target, warnings)) => {
+            write(output, &Verdict::allowed(&slot, &target, &warnings).answering(&id))
+        }
+        Err(denial) => write(output, &Verdict::denied(Some(&slot), &denial).answering(&id)),
     }
 }
 
@@ -198,16 +185,10 @@ mod tests {
 
     fn answers(input: &str) -> Vec<Value> {
         let mut output = Vec::new();
-        answer_stream(
-            &mut BufReader::new(input.as_bytes()),
-            &mut output,
-            &Config::default(),
-        )
-        .unwrap();
+        answer_stream(&mut BufReader::new(input.as_bytes()), &mut output, &Config::default())
+            .unwrap();
         let text = String::from_utf8(output).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn answer_to(line: &str) -> Value {
@@ -229,13 +210,7 @@ mod tests {
         let all = answers(&input);
         let short: Vec<(Value, &str, Option<&str>)> = all
             .iter()
-            .map(|a| {
-                (
-                    a["id"].clone(),
-                    a["verdict"].as_str().unwrap(),
-                    a["code"].as_str(),
-                )
-            })
+            .map(|a| (a["id"].clone(), a["verdict"].as_str().unwrap(), a["code"].as_str()))
             .collect();
         assert_eq!(
             short,
@@ -247,10 +222,7 @@ mod tests {
                 (3.into(), "allowed", None),
             ]
         );
-        assert_eq!(
-            all[0]["canonical"],
-            "postgresql://slot_1@127.0.0.1:5432/app_preview_1"
-        );
+        assert_eq!(all[0]["canonical"], "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
         assert_eq!(all[0]["port"], 5432);
         assert!(!format!("{all:?}").contains("hunter2"));
     }
@@ -260,19 +232,10 @@ mod tests {
         let code = |line: &str| answer_to(line)["code"].as_str().map(str::to_owned);
         let with = |rest: &str| code(&format!("{{\"slot\":\"preview-1\",{rest}}}"));
         assert_eq!(with(&format!("\"url\":\"{URL}\"")), None);
-        assert_eq!(
-            with(&format!("\"url\":\"{URL}\",\"extra\":1")).unwrap(),
-            "SG9003"
-        );
-        assert_eq!(
-            with(&format!("\"url\":\"{URL}\",\"url\":\"{URL}\"")).unwrap(),
-            "SG9003"
-        );
+        assert_eq!(with(&format!("\"url\":\"{URL}\",\"extra\":1")).unwrap(), "SG9003");
+        assert_eq!(with(&format!("\"url\":\"{URL}\",\"url\":\"{URL}\"")).unwrap(), "SG9003");
         assert_eq!(with("\"url\":5").unwrap(), "SG9003");
-        assert_eq!(
-            with(&format!("\"url\":\"{URL}\",\"env\":{{\"A\":1}}")).unwrap(),
-            "SG9003"
-        );
+        assert_eq!(with(&format!("\"url\":\"{URL}\",\"env\":{{\"A\":1}}")).unwrap(), "SG9003");
         assert_eq!(with("\"env\":{}").unwrap(), "SG2201");
         let twice = format!("\"url\":\"{URL}\",\"env\":{{\"A\":\"1\",\"A\":\"2\"}}");
         assert_eq!(with(&twice).unwrap(), "SG3001");

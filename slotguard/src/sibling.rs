@@ -33,19 +33,10 @@ pub(crate) fn find(name: &str) -> Result<PathBuf, Denial> {
 /// Refuses a program that is missing.
 pub(crate) fn beside(name: &str) -> Result<PathBuf, Denial> {
     let own = std::env::current_exe().map_err(|error| {
-        Denial::new(
-            Code::Internal,
-            "our own path is unknown",
-            error.to_string(),
-            "a path",
-        )
+        Denial::new(Code::Internal, "our own path is unknown", error.to_string(), "a path")
     })?;
     let path = own.with_file_name(name);
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(missing(name, &path, "no such file"))
-    }
+    if path.is_file() { Ok(path) } else { Err(missing(name, &path, "no such file")) }
 }
 
 fn missing(name: &str, path: &std::path::Path, why: &str) -> Denial {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 
 use guard::config::Config;
 use guard::database_url::DatabaseTarget;
@@ -20,15 +21,40 @@ use crate::exit::ExitStatus;
 /// # Errors
 /// Returns the status to end with when there is nothing to run.
 pub fn parse<C: Parser>() -> Result<C, ExitStatus> {
-    C::try_parse().map_err(|error| {
+    C::try_parse().map_err(|mut error| {
+        hide_values(&mut error);
         // A closed pipe under `--help` is nobody's failure.
         let _ = error.print();
-        if error.use_stderr() {
-            ExitStatus::Usage
-        } else {
-            ExitStatus::Done
-        }
+        if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done }
     })
+}
+
+/// Longest word of a command line that an error repeats.
+const LONGEST_WORD: usize = 40;
+
+/// Hides what a refused command line said, unless it is a plain word or the name of an option.
+///
+/// A database URL in the wrong place would otherwise be printed with its password.
+fn hide_values(error: &mut clap::Error) {
+    let kinds =
+        [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand];
+    for kind in kinds {
+        let hidden = match error.get(kind) {
+            Some(ContextValue::String(text)) => !is_plain_word(text),
+            _ => false,
+        };
+        if hidden {
+            error.insert(kind, ContextValue::String("(not shown)".to_owned()));
+        }
+    }
+}
+
+fn is_plain_word(text: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_alphabetic() || b == b'-';
+    // clap itself puts the placeholder behind the name of an option.
+    let (name, placeholder) = text.split_once(' ').unwrap_or((text, "<X>"));
+    let is_placeholder = placeholder.starts_with('<') && placeholder.ends_with('>');
+    name.len() <= LONGEST_WORD && name.bytes().all(letter) && is_placeholder
 }
 
 /// `--format`.
@@ -96,5 +122,50 @@ impl TargetOptions {
         let target = verify(slot, target, &config.database)?;
         warnings.extend(target.warnings(&config.database));
         Ok((target, warnings))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Example {
+        #[command(flatten)]
+        format: FormatOption,
+        #[arg(long)]
+        number: Option<u8>,
+    }
+
+    fn said(words: &[&str]) -> String {
+        let line = ["example"].iter().chain(words);
+        let mut error = Example::try_parse_from(line).unwrap_err();
+        hide_values(&mut error);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_misplaced_secret_is_not_repeated() {
+        let url = "postgresql://u:hunter2@127.0.0.1/x";
+        for words in [
+            vec![url],
+            vec!["--number", url],
+            vec!["--format", url],
+            vec!["--nmber", url],
+            vec!["--", url],
+            vec!["--nmber=postgresql://u:hunter2@127.0.0.1/x"],
+            vec!["--format=hunter2"],
+            vec!["hunter2"],
+        ] {
+            let text = said(&words);
+            assert!(!text.contains("hunter2"), "{words:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_option_is_still_named() {
+        assert!(said(&["--nmber"]).contains("--nmber"));
+        assert!(said(&["--number"]).contains("--number"));
+        assert!(said(&["--format", "xml"]).contains("xml"));
     }
 }

@@ -23,11 +23,7 @@ impl Format {
     /// Returns the chosen format, or the one that fits standard output.
     #[must_use]
     pub fn or_fitting(choice: Option<Self>) -> Self {
-        let fitting = if std::io::stdout().is_terminal() {
-            Self::Human
-        } else {
-            Self::Json
-        };
+        let fitting = if std::io::stdout().is_terminal() { Self::Human } else { Self::Json };
         choice.unwrap_or(fitting)
     }
 }
@@ -45,10 +41,7 @@ impl Console {
     /// Opens the console with the chosen format, or the one that fits standard output.
     #[must_use]
     pub fn new(choice: Option<Format>) -> Self {
-        Self {
-            format: Format::or_fitting(choice),
-            closed: AtomicBool::new(false),
-        }
+        Self { format: Format::or_fitting(choice), closed: AtomicBool::new(false) }
     }
 
     /// Returns who reads the output.

@@ -24,14 +24,7 @@ impl<'a, D: Serialize> Event<'a, D> {
     /// Builds an event that happens now.
     #[must_use]
     pub fn now(program: &'a str, slot: SlotId, event: &'a str, details: D) -> Self {
-        Self {
-            schema: SCHEMA,
-            time: timestamp(),
-            program,
-            slot,
-            event,
-            details,
-        }
+        Self { schema: SCHEMA, time: timestamp(), program, slot, event, details }
     }
 }
 
@@ -39,9 +32,7 @@ impl<'a, D: Serialize> Event<'a, D> {
 fn timestamp() -> String {
     let now = OffsetDateTime::now_utc();
     let millisecond = now.millisecond();
-    let now = now
-        .replace_nanosecond(u32::from(millisecond) * 1_000_000)
-        .unwrap_or(now);
+    let now = now.replace_nanosecond(u32::from(millisecond) * 1_000_000).unwrap_or(now);
     now.format(&Rfc3339).unwrap_or_default()
 }
 
@@ -52,12 +43,7 @@ mod tests {
     #[test]
     fn an_event_is_one_flat_object() {
         let details = serde_json::json!({"version": 1});
-        let event = Event::now(
-            "migrate-runner",
-            "preview-1".parse().unwrap(),
-            "applied",
-            details,
-        );
+        let event = Event::now("migrate-runner", "preview-1".parse().unwrap(), "applied", details);
         let value = serde_json::to_value(event).unwrap();
         assert_eq!(value["version"], 1);
         assert_eq!(value["slot"], "preview-1");

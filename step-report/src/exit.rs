@@ -100,15 +100,8 @@ mod tests {
 
     #[test]
     fn the_help_names_the_numbers() {
-        for status in [
-            ExitStatus::Usage,
-            ExitStatus::Denied,
-            ExitStatus::Configuration,
-        ] {
-            assert!(
-                HELP.contains(&format!("\n  {}  ", status.number())),
-                "{status:?}"
-            );
+        for status in [ExitStatus::Usage, ExitStatus::Denied, ExitStatus::Configuration] {
+            assert!(HELP.contains(&format!("\n  {}  ", status.number())), "{status:?}");
         }
     }
 

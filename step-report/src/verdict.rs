@@ -46,15 +46,7 @@ impl<'a> Verdict<'a> {
             canonical: Some(target.canonical()),
         };
         let slot = Some(slot);
-        Self {
-            schema: SCHEMA,
-            id: None,
-            verdict: "allowed",
-            slot,
-            target,
-            denial: None,
-            warnings,
-        }
+        Self { schema: SCHEMA, id: None, verdict: "allowed", slot, target, denial: None, warnings }
     }
 
     /// Says that something is denied, and why.
@@ -90,12 +82,9 @@ mod tests {
         let denial = Denial::new(Code::UnknownSlot, "m", "f", "e");
         let id = serde_json::json!(7);
         let text = serde_json::to_value(Verdict::denied(None, &denial).answering(&id)).unwrap();
-        for (key, value) in [
-            ("verdict", "denied"),
-            ("code", "SG1001"),
-            ("found", "f"),
-            ("schema", SCHEMA),
-        ] {
+        for (key, value) in
+            [("verdict", "denied"), ("code", "SG1001"), ("found", "f"), ("schema", SCHEMA)]
+        {
             assert_eq!(text[key], value, "{key}");
         }
         assert_eq!(text["id"], 7);

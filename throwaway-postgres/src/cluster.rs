@@ -102,12 +102,7 @@ impl ClusterBuilder {
 impl Cluster {
     /// Returns the description of a cluster with nothing chosen yet.
     pub fn builder(programs: ServerPrograms) -> ClusterBuilder {
-        ClusterBuilder {
-            programs,
-            port: 0,
-            base: None,
-            settings: Vec::new(),
-        }
+        ClusterBuilder { programs, port: 0, base: None, settings: Vec::new() }
     }
 
     /// Returns the address the server listens on, `127.0.0.1`.
@@ -183,13 +178,7 @@ impl Cluster {
         database: &str,
         sql: &str,
     ) -> Result<String, SqlError> {
-        let login = Login {
-            host: Path::new(HOST),
-            port: self.port,
-            role,
-            password,
-            database,
-        };
+        let login = Login { host: Path::new(HOST), port: self.port, role, password, database };
         sql::run(self.programs.psql(), &self.user, &login, sql)
     }
 

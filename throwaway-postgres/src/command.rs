@@ -50,19 +50,11 @@ mod tests {
 
     #[test]
     fn a_child_sees_only_the_fixed_variables() {
-        let output = from_nothing(Path::new("/usr/bin/env"))
-            .stdout(Stdio::piped())
-            .output()
-            .unwrap();
+        let output =
+            from_nothing(Path::new("/usr/bin/env")).stdout(Stdio::piped()).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let mut names: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .collect();
+        let mut names: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
         names.sort_unstable();
-        assert_eq!(
-            names,
-            [("LC_ALL", "C"), ("PATH", SEARCH_PATH), ("TZ", "UTC")]
-        );
+        assert_eq!(names, [("LC_ALL", "C"), ("PATH", SEARCH_PATH), ("TZ", "UTC")]);
     }
 }

@@ -123,10 +123,9 @@ impl RunDirectory {
         self.watchdog.finish();
         // The watchdog has removed it, unless somebody killed the watchdog.
         match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StopError::Remove {
-                path: self.path.clone(),
-                source: error,
-            }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StopError::Remove { path: self.path.clone(), source: error })
+            }
             _ => Ok(()),
         }
     }
@@ -153,12 +152,7 @@ impl RunDirectory {
         let Some(handle) = own else {
             return Err(DirectoryError::Replaced { path });
         };
-        Ok(Self {
-            watchdog,
-            handle,
-            path,
-            user: *user,
-        })
+        Ok(Self { watchdog, handle, path, user: *user })
     }
 
     fn hand_over(&self, file: OwnedFd) -> rustix::io::Result<File> {
@@ -237,23 +231,13 @@ mod tests {
     fn a_directory_must_leave_room_for_the_name_of_the_socket() {
         for (length, fits) in [(40, true), (92, true), (93, false), (200, false)] {
             let path = format!("/{}", "x".repeat(length - 1));
-            assert_eq!(
-                check_socket_path(Path::new(&path)).is_ok(),
-                fits,
-                "{length}"
-            );
+            assert_eq!(check_socket_path(Path::new(&path)).is_ok(), fits, "{length}");
         }
     }
 
     #[test]
     fn a_directory_must_not_look_like_a_list() {
-        for path in [
-            "/tmp/a,b",
-            "/tmp/a\"b",
-            "/tmp/a'b",
-            "/tmp/a\\b",
-            "/tmp/a\nb",
-        ] {
+        for path in ["/tmp/a,b", "/tmp/a\"b", "/tmp/a'b", "/tmp/a\\b", "/tmp/a\nb"] {
             assert!(check_socket_path(Path::new(path)).is_err(), "{path:?}");
         }
         assert_eq!(check_socket_path(Path::new("/tmp/with space-é")), Ok(()));

@@ -136,14 +136,10 @@ impl Launch<'_> {
         let _ = fs::remove_file(self.directory.path().join(PASSWORD_FILE));
         match ended {
             Some(status) if status.success() => Ok(()),
-            Some(_) if !self.user.has_passwd_entry() => Err(StartError::UnknownUser {
-                uid: self.user.uid(),
-                log: self.log.tail(0),
-            }),
-            Some(status) => Err(StartError::Initdb {
-                status,
-                log: self.log.tail(0),
-            }),
+            Some(_) if !self.user.has_passwd_entry() => {
+                Err(StartError::UnknownUser { uid: self.user.uid(), log: self.log.tail(0) })
+            }
+            Some(status) => Err(StartError::Initdb { status, log: self.log.tail(0) }),
             None => Err(self.too_slow("initdb", 0)),
         }
     }
@@ -220,17 +216,11 @@ impl Launch<'_> {
                 .current_dir(self.directory.path())
                 .spawn()
         };
-        logged(&mut command)
-            .map(ServerProcess::new)
-            .map_err(in_program(program))
+        logged(&mut command).map(ServerProcess::new).map_err(in_program(program))
     }
 
     fn too_slow(&self, program: &'static str, log_start: u64) -> StartError {
-        StartError::TooSlow {
-            program,
-            patience: PATIENCE,
-            log: self.log.tail(log_start),
-        }
+        StartError::TooSlow { program, patience: PATIENCE, log: self.log.tail(log_start) }
     }
 }
 
@@ -257,10 +247,7 @@ fn own_settings(directory: &Path, port: u16) -> [String; 7] {
         argument("listen_addresses", "127.0.0.1"),
         argument("port", &port.to_string()),
         // Quoted, since the value is a list; `RunDirectory` admits no quote in the path.
-        argument(
-            "unix_socket_directories",
-            &format!("\"{}\"", directory.display()),
-        ),
+        argument("unix_socket_directories", &format!("\"{}\"", directory.display())),
         argument("unix_socket_permissions", "0700"),
         argument("log_destination", "stderr"),
         argument("logging_collector", "off"),

@@ -70,10 +70,7 @@ impl ServerProcess {
                 let _ = kill_process(pid, signal);
             }
             let status = self.wait_within(patience);
-            if status
-                .map_err(|source| StopError::Wait { pid, source })?
-                .is_some()
-            {
+            if status.map_err(|source| StopError::Wait { pid, source })?.is_some() {
                 return Ok(());
             }
         }

@@ -115,10 +115,8 @@ impl ServerPrograms {
         path: Option<&OsStr>,
     ) -> Result<Self, FindError> {
         if let Some(directory) = override_directory {
-            return Self::in_directory(directory, path).map_err(|source| FindError::Override {
-                directory: directory.to_owned(),
-                source,
-            });
+            return Self::in_directory(directory, path)
+                .map_err(|source| FindError::Override { directory: directory.to_owned(), source });
         }
         let installed = newest_first(installed_majors(Path::new(SYSTEM_DIRECTORY)));
         Self::first_of(on_path(path).into_iter().chain(installed), path)
@@ -143,11 +141,7 @@ impl ServerPrograms {
         }
         let psql = find_psql(&directory, path)?;
         let major = version_of(&directory.join("postgres"))?;
-        Ok(Self {
-            directory,
-            psql,
-            major,
-        })
+        Ok(Self { directory, psql, major })
     }
 
     /// Returns the major version of the server, such as 15.
@@ -184,10 +178,7 @@ impl ServerPrograms {
                 Err(problem) => unsuitable.push(problem),
             }
         }
-        Err(FindError::NotFound {
-            path: path.unwrap_or_default().to_owned(),
-            unsuitable,
-        })
+        Err(FindError::NotFound { path: path.unwrap_or_default().to_owned(), unsuitable })
     }
 }
 
@@ -242,14 +233,10 @@ fn is_executable(program: &Path) -> bool {
 }
 
 fn version_of(postgres: &Path) -> Result<u32, UnsuitableDirectory> {
-    let output = command::from_nothing(postgres)
-        .arg("--version")
-        .stdout(Stdio::piped())
-        .output()
-        .map_err(|source| UnsuitableDirectory::DoesNotRun {
-            program: postgres.to_owned(),
-            source,
-        })?;
+    let output =
+        command::from_nothing(postgres).arg("--version").stdout(Stdio::piped()).output().map_err(
+            |source| UnsuitableDirectory::DoesNotRun { program: postgres.to_owned(), source },
+        )?;
     let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     major_in(&printed).ok_or_else(|| UnsuitableDirectory::UnknownVersion {
         program: postgres.to_owned(),
@@ -264,10 +251,7 @@ fn major_in(printed: &str) -> Option<u32> {
 }
 
 fn skipped(unsuitable: &[UnsuitableDirectory]) -> String {
-    unsuitable
-        .iter()
-        .map(|problem| format!("; skipped: {problem}"))
-        .collect()
+    unsuitable.iter().map(|problem| format!("; skipped: {problem}")).collect()
 }
 
 const SYSTEM_DIRECTORY: &str = "/usr/lib/postgresql";
@@ -312,12 +296,7 @@ mod tests {
         ] {
             assert_eq!(major_in(printed), Some(major), "{printed}");
         }
-        for printed in [
-            "",
-            "psql (PostgreSQL) 15.18",
-            "postgres (PostgreSQL) ",
-            "echo (GNU) 9",
-        ] {
+        for printed in ["", "psql (PostgreSQL) 15.18", "postgres (PostgreSQL) ", "echo (GNU) 9"] {
             assert_eq!(major_in(printed), None, "{printed}");
         }
     }
@@ -339,10 +318,8 @@ mod tests {
                 symlink("/bin/echo", directory.join("postgres")).unwrap();
             }
         }
-        let majors: Vec<_> = installed_majors(root.path())
-            .into_iter()
-            .map(|(major, _)| major)
-            .collect();
+        let majors: Vec<_> =
+            installed_majors(root.path()).into_iter().map(|(major, _)| major).collect();
         assert_eq!(majors, [15]);
     }
 
@@ -375,10 +352,7 @@ mod tests {
         let echo = Path::new("/bin/echo");
         let no_psql = directory_with(&[("postgres", echo), ("initdb", echo)]);
         let error = ServerPrograms::in_directory(no_psql.path(), None).unwrap_err();
-        assert!(
-            matches!(error, UnsuitableDirectory::NoPsql { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, UnsuitableDirectory::NoPsql { .. }), "{error}");
     }
 
     #[test]
@@ -386,10 +360,7 @@ mod tests {
         let echo = Path::new("/bin/echo");
         let fake = directory_with(&[("postgres", echo), ("initdb", echo), ("psql", echo)]);
         let error = ServerPrograms::in_directory(fake.path(), None).unwrap_err();
-        assert!(
-            matches!(error, UnsuitableDirectory::UnknownVersion { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, UnsuitableDirectory::UnknownVersion { .. }), "{error}");
     }
 
     #[test]

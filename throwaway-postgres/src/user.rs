@@ -66,11 +66,7 @@ impl ServerUser {
             .iter()
             .find_map(|wanted| unprivileged_account(passwd, wanted))
             .ok_or(UserError::NoServerAccount)?;
-        Ok(Self {
-            uid: ids.uid,
-            switch_to: Some(ids),
-            has_passwd_entry: true,
-        })
+        Ok(Self { uid: ids.uid, switch_to: Some(ids), has_passwd_entry: true })
     }
 
     pub(crate) fn uid(&self) -> u32 {
@@ -89,9 +85,7 @@ impl ServerUser {
 }
 
 fn unprivileged_account(passwd: &str, wanted: &str) -> Option<Ids> {
-    accounts(passwd)
-        .find(|(name, ids)| *name == wanted && ids.uid != ROOT)
-        .map(|(_, ids)| ids)
+    accounts(passwd).find(|(name, ids)| *name == wanted && ids.uid != ROOT).map(|(_, ids)| ids)
 }
 
 fn accounts(passwd: &str) -> impl Iterator<Item = (&str, Ids)> {

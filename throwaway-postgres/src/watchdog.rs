@@ -55,15 +55,11 @@ impl Watchdog {
             .spawn()
             .map_err(|source| WatchdogError::Start { source })?;
         let mut watchdog = Self { child };
-        let said = watchdog
-            .first_words()
-            .map_err(|source| WatchdogError::Start { source })?;
+        let said = watchdog.first_words().map_err(|source| WatchdogError::Start { source })?;
         if said.trim_end() == "ready" {
             Ok(watchdog)
         } else {
-            Err(WatchdogError::Refused {
-                said: said.trim_end().replace('\n', "; "),
-            })
+            Err(WatchdogError::Refused { said: said.trim_end().replace('\n', "; ") })
         }
     }
 

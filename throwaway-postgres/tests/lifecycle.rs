@@ -33,23 +33,10 @@ fn a_cluster_serves_sql_and_stops_without_a_trace() {
     let cluster = scratch.cluster().start().unwrap();
     let major = cluster.programs().major() * 10_000;
 
-    let version = cluster
-        .run_sql("postgres", "SHOW server_version_num")
-        .unwrap();
-    assert_eq!(
-        version.trim().parse::<u32>().unwrap() / 10_000 * 10_000,
-        major
-    );
-    assert_eq!(
-        cluster
-            .run_sql("postgres", "SELECT 1, 'ä'; SELECT NULL")
-            .unwrap(),
-        "1|ä\n\n"
-    );
-    assert_eq!(
-        cluster.socket_dir().metadata().unwrap().mode() & 0o777,
-        0o700
-    );
+    let version = cluster.run_sql("postgres", "SHOW server_version_num").unwrap();
+    assert_eq!(version.trim().parse::<u32>().unwrap() / 10_000 * 10_000, major);
+    assert_eq!(cluster.run_sql("postgres", "SELECT 1, 'ä'; SELECT NULL").unwrap(), "1|ä\n\n");
+    assert_eq!(cluster.socket_dir().metadata().unwrap().mode() & 0o777, 0o700);
 
     let processes = Processes::below(std::process::id()).within(&scratch);
     // The server and the watchdog at least.
@@ -84,10 +71,7 @@ fn the_server_is_not_root_and_in_no_group_of_ours() {
         assert!(!field("Gid:").contains(&0), "{status}");
         assert_eq!(field("Groups:"), [0; 0], "{status}");
     }
-    assert_eq!(
-        cluster.socket_dir().metadata().unwrap().uid(),
-        field("Uid:")[0]
-    );
+    assert_eq!(cluster.socket_dir().metadata().unwrap().uid(), field("Uid:")[0]);
 }
 
 #[test]
@@ -99,21 +83,14 @@ fn a_password_is_demanded_from_everybody() {
         |role, password| cluster.run_sql_as(role, password, "postgres", "SELECT session_user");
 
     assert_eq!(login(superuser, password).unwrap(), "postgres\n");
-    for (role, password) in [
-        (superuser, "wrong"),
-        (superuser, ""),
-        ("stranger", password),
-    ] {
+    for (role, password) in [(superuser, "wrong"), (superuser, ""), ("stranger", password)] {
         let message = failure(login(role, password));
         let refused = message.contains("password authentication failed")
             || message.contains("no password supplied");
         assert!(refused, "{message}");
     }
     // The method is in the one file that decides it, for the unix socket as well.
-    let rules = cluster.run_sql(
-        "postgres",
-        "SELECT DISTINCT auth_method FROM pg_hba_file_rules",
-    );
+    let rules = cluster.run_sql("postgres", "SELECT DISTINCT auth_method FROM pg_hba_file_rules");
     assert_eq!(rules.unwrap(), "scram-sha-256\n");
     assert!(!format!("{cluster:?}").contains(cluster.password()));
 }
@@ -141,10 +118,7 @@ fn a_chosen_port_is_used_or_named_as_taken() {
     let port = listener.local_addr().unwrap().port();
 
     let error = scratch.cluster().port(port).start().unwrap_err();
-    assert!(
-        matches!(error, StartError::PortInUse { port: p } if p == port),
-        "{error}"
-    );
+    assert!(matches!(error, StartError::PortInUse { port: p } if p == port), "{error}");
     scratch.assert_empty();
 
     let first = scratch.cluster().start().unwrap();
@@ -155,9 +129,7 @@ fn a_chosen_port_is_used_or_named_as_taken() {
     let second = scratch.cluster().port(port).start().unwrap();
     assert_eq!(second.port(), port);
     let (user, password) = (second.superuser(), second.password());
-    let asked = second
-        .run_sql_as(user, password, "postgres", "SHOW port")
-        .unwrap();
+    let asked = second.run_sql_as(user, password, "postgres", "SHOW port").unwrap();
     assert_eq!(asked, format!("{port}\n"));
 }
 
@@ -170,14 +142,8 @@ fn a_server_that_gives_up_tells_why_and_leaves_nothing() {
     assert!(error.to_string().contains("\"max_connections\""), "{error}");
     scratch.assert_empty();
 
-    let error = scratch
-        .cluster()
-        .setting("port", "5432")
-        .start()
-        .unwrap_err();
-    let reserved = StartError::from(SettingError::Reserved {
-        name: "port".into(),
-    });
+    let error = scratch.cluster().setting("port", "5432").start().unwrap_err();
+    let reserved = StartError::from(SettingError::Reserved { name: "port".into() });
     assert_eq!(error.to_string(), reserved.to_string());
     scratch.assert_empty();
 }
@@ -186,15 +152,9 @@ fn a_server_that_gives_up_tells_why_and_leaves_nothing() {
 fn settings_reach_the_server() {
     let scratch = Scratch::new();
     let cluster = scratch.cluster().setting("max_connections", "17");
-    let cluster = cluster
-        .setting("app.greeting", "good 'day'")
-        .start()
-        .unwrap();
+    let cluster = cluster.setting("app.greeting", "good 'day'").start().unwrap();
     let sql = "SHOW max_connections; SHOW app.greeting; SHOW fsync";
-    assert_eq!(
-        cluster.run_sql("postgres", sql).unwrap(),
-        "17\ngood 'day'\noff\n"
-    );
+    assert_eq!(cluster.run_sql("postgres", sql).unwrap(), "17\ngood 'day'\noff\n");
 }
 
 #[test]
@@ -215,10 +175,7 @@ fn sql_errors_carry_what_the_server_said() {
     let scratch = Scratch::new();
     let cluster = scratch.cluster().start().unwrap();
     let message = failure(cluster.run_sql("postgres", "SELECT 1; SELECT nonsense; SELECT 2"));
-    assert!(
-        message.contains("column \"nonsense\" does not exist"),
-        "{message}"
-    );
+    assert!(message.contains("column \"nonsense\" does not exist"), "{message}");
 
     // The name of a database stays a name, whatever it looks like.
     for database in ["host=/nowhere", "postgresql://127.0.0.1:1/postgres"] {
@@ -233,10 +190,7 @@ fn long_texts_and_long_answers_do_not_wait_for_each_other() {
     let scratch = Scratch::new();
     let cluster = scratch.cluster().start().unwrap();
     let sql = "SELECT repeat('x', 1000);\n".repeat(1000);
-    assert_eq!(
-        cluster.run_sql("postgres", &sql).unwrap().len(),
-        1001 * 1000
-    );
+    assert_eq!(cluster.run_sql("postgres", &sql).unwrap().len(), 1001 * 1000);
 }
 
 #[test]
@@ -266,20 +220,11 @@ fn a_parent_that_dies_takes_its_server_along() {
 #[test]
 fn a_parent_killed_during_initdb_leaves_nothing() {
     // What is there to see after each step, from the first to the last.
-    for step in [
-        "",
-        "data",
-        "data/base",
-        "data/base/1",
-        "data/base/1/2601",
-        "data/base/1/2601_vm",
-    ] {
+    for step in ["", "data", "data/base", "data/base/1", "data/base/1/2601", "data/base/1/2601_vm"]
+    {
         let scratch = Scratch::new();
         let mut parent = parent_process(&scratch, WAY_WAIT);
-        wait_until(
-            || scratch.only_entry().is_some_and(|e| e.join(step).exists()),
-            step,
-        );
+        wait_until(|| scratch.only_entry().is_some_and(|e| e.join(step).exists()), step);
         let processes = Processes::below(parent.0.id());
         parent.kill();
         wait_until(|| processes.still_there().is_empty(), step);
@@ -316,10 +261,7 @@ fn parent() {
     let (Some(base), Some(way)) = (variable(BASE), variable(WAY)) else {
         return;
     };
-    let cluster = Cluster::builder(programs())
-        .base_directory(base)
-        .start()
-        .unwrap();
+    let cluster = Cluster::builder(programs()).base_directory(base).start().unwrap();
     // On a line of its own: the test harness has begun one.
     println!("\n{UP}{}", cluster.pid());
     if way == WAY_DETACH {
@@ -375,14 +317,10 @@ impl Scratch {
     fn new() -> Self {
         let builder = || {
             let mut builder = tempfile::Builder::new();
-            builder
-                .prefix("lifecycle-")
-                .permissions(Permissions::from_mode(0o1777));
+            builder.prefix("lifecycle-").permissions(Permissions::from_mode(0o1777));
             builder
         };
-        let directory = builder()
-            .tempdir_in("/dev/shm")
-            .or_else(|_| builder().tempdir());
+        let directory = builder().tempdir_in("/dev/shm").or_else(|_| builder().tempdir());
         let directory = directory.unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).unwrap();
         Self(directory)
@@ -424,19 +362,11 @@ impl Processes {
     fn all() -> Self {
         let pids = fs::read_dir("/proc").unwrap();
         let pids = pids.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-        Self(
-            pids.filter_map(|pid| Some((pid, ProcessEntry::read(pid)?)))
-                .collect(),
-        )
+        Self(pids.filter_map(|pid| Some((pid, ProcessEntry::read(pid)?))).collect())
     }
 
     fn one(pid: u32) -> Self {
-        Self(
-            ProcessEntry::read(pid)
-                .map(|entry| (pid, entry))
-                .into_iter()
-                .collect(),
-        )
+        Self(ProcessEntry::read(pid).map(|entry| (pid, entry)).into_iter().collect())
     }
 
     /// Returns the children of a process, their children, and so on.
@@ -483,10 +413,8 @@ impl ProcessEntry {
         let (_, fields) = stat.rsplit_once(") ")?;
         let fields: Vec<_> = fields.split(' ').collect();
         let (state, parent, started) = (fields[0], fields[1], fields[19]);
-        (state != "Z" && state != "X").then(|| Self {
-            parent: parent.parse().unwrap(),
-            started: started.to_owned(),
-        })
+        (state != "Z" && state != "X")
+            .then(|| Self { parent: parent.parse().unwrap(), started: started.to_owned() })
     }
 }
 

@@ -107,11 +107,7 @@ struct Sync {
 pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let file: File = toml::from_str(text).map_err(|error| refuse_syntax(text, &error))?;
     if file.version != 1 {
-        return Err(refuse_value(
-            "version",
-            &file.version.to_string(),
-            "version = 1",
-        ));
+        return Err(refuse_value("version", &file.version.to_string(), "version = 1"));
     }
     let slots_are_configured = file.slots.ids.is_some();
     let slots = match file.slots.ids {
@@ -119,11 +115,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         None => SlotSet::default(),
     };
     let database = parse_database(&file.database, file.production, &slots)?;
-    let password_file = file
-        .database
-        .password_file
-        .map(|text| parse_password_file(&text, &slots))
-        .transpose()?;
+    let password_file =
+        file.database.password_file.map(|text| parse_password_file(&text, &slots)).transpose()?;
     let set = parse_set(file.env.set)?;
     Ok(Config {
         database,
@@ -139,21 +132,11 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
 
 /// Says where the text is wrong and, for keys, what is wrong; never repeats a value.
 fn refuse_syntax(text: &str, error: &toml::de::Error) -> Denial {
-    let line = error
-        .span()
-        .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+    let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
     let words = error.message();
-    let about_keys = [
-        "unknown field",
-        "unknown variant",
-        "missing field",
-        "duplicate key",
-    ];
+    let about_keys = ["unknown field", "unknown variant", "missing field", "duplicate key"];
     let message = if about_keys.iter().any(|start| words.starts_with(start)) {
-        format!(
-            "the configuration cannot be read: {}",
-            words.replace('\n', " ")
-        )
+        format!("the configuration cannot be read: {}", words.replace('\n', " "))
     } else {
         "the configuration cannot be read: not TOML, or a value of the wrong type".to_owned()
     };
@@ -198,11 +181,7 @@ fn parse_database(
             return Err(refuse_value("[production] databases", name, expected));
         }
     }
-    let role = database
-        .role
-        .as_deref()
-        .map(|text| parse_role(text, slots))
-        .transpose()?;
+    let role = database.role.as_deref().map(|text| parse_role(text, slots)).transpose()?;
     Ok(DatabasePolicy {
         endpoints,
         role,
@@ -234,25 +213,15 @@ fn parse_role(text: &str, slots: &SlotSet) -> Result<Template, Denial> {
         let url = format!("postgresql://{}@127.0.0.1:1/x", role.render(slot));
         DatabaseTarget::parse(&url).is_ok_and(|target| target.user() == role.render(slot))
     });
-    if plain && role.tells_apart(slots) {
-        Ok(role)
-    } else {
-        Err(refuse())
-    }
+    if plain && role.tells_apart(slots) { Ok(role) } else { Err(refuse()) }
 }
 
 fn parse_password_file(text: &str, slots: &SlotSet) -> Result<Template, Denial> {
     let key = "[database] password_file";
     let refuse = || refuse_value(key, text, "an absolute path with {slot}, one file per slot");
     let template = Template::parse(text).ok_or_else(refuse)?;
-    let plain = slots
-        .iter()
-        .all(|slot| AbsolutePath::parse(&template.render(slot)).is_ok());
-    if plain && template.tells_apart(slots) {
-        Ok(template)
-    } else {
-        Err(refuse())
-    }
+    let plain = slots.iter().all(|slot| AbsolutePath::parse(&template.render(slot)).is_ok());
+    if plain && template.tells_apart(slots) { Ok(template) } else { Err(refuse()) }
 }
 
 fn parse_roots(raw: RawRoots) -> Result<Roots, Denial> {
@@ -276,10 +245,7 @@ fn parse_set(set: BTreeMap<String, String>) -> Result<BTreeMap<String, Template>
         Some(template) => Ok((name, template)),
         None => Err(Denial::new(
             Code::ConfigValue,
-            format!(
-                "the value of `{}` under `[env] set` is not acceptable",
-                shown(&name)
-            ),
+            format!("the value of `{}` under `[env] set` is not acceptable", shown(&name)),
             "a brace that is not part of {slot}",
             "no braces but {slot}",
         )),
@@ -302,16 +268,7 @@ fn parse_programs(programs: BTreeMap<String, Program>) -> Result<Programs, Denia
                 "\"...\" as the last argument",
             ));
         }
-        Ok(ProgramEntry {
-            key,
-            path: path.as_str().to_owned(),
-            args,
-            open_ended,
-        })
+        Ok(ProgramEntry { key, path: path.as_str().to_owned(), args, open_ended })
     };
-    programs
-        .into_iter()
-        .map(parse)
-        .collect::<Result<_, _>>()
-        .map(Programs::new)
+    programs.into_iter().map(parse).collect::<Result<_, _>>().map(Programs::new)
 }

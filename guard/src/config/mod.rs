@@ -64,12 +64,7 @@ impl Default for Roots {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that a test parses")]
         let state = AbsolutePath::parse(DEFAULT_STATE_ROOT).expect("the default root is plain");
-        Self {
-            repository: None,
-            worktree: None,
-            artifact: None,
-            state,
-        }
+        Self { repository: None, worktree: None, artifact: None, state }
     }
 }
 
@@ -157,15 +152,9 @@ mod tests {
         assert_eq!(config.slots().to_string(), "preview-1,preview-2");
         assert_eq!(config.sandbox_require, Some(vec![]));
         assert!(
-            config
-                .programs
-                .approve("/usr/bin/node", &["server.js".into(), "x".into()])
-                .is_ok()
+            config.programs.approve("/usr/bin/node", &["server.js".into(), "x".into()]).is_ok()
         );
-        assert_eq!(
-            Config::default().slots().to_string(),
-            "preview-1,preview-2,preview-3"
-        );
+        assert_eq!(Config::default().slots().to_string(), "preview-1,preview-2,preview-3");
     }
 
     #[test]
@@ -174,48 +163,24 @@ mod tests {
             ("version = 1", "version = 2"),
             ("version = 1", ""),
             ("[slots]", "[slot]"),
-            (
-                "ids = [\"preview-1\", \"preview-2\"]",
-                "ids = [\"preview1\"]",
-            ),
+            ("ids = [\"preview-1\", \"preview-2\"]", "ids = [\"preview1\"]"),
             ("ids = [\"preview-1\", \"preview-2\"]", "ids = []"),
-            (
-                "endpoints = [\"127.0.0.1:5432\"]",
-                "endpoints = [\"localhost:5432\"]",
-            ),
-            (
-                "endpoints = [\"127.0.0.1:5432\"]",
-                "endpoints = [\"192.0.2.1:5432\"]",
-            ),
-            (
-                "endpoints = [\"127.0.0.1:5432\"]",
-                "endpoints = [\"127.0.0.1\"]",
-            ),
-            (
-                "endpoints = [\"127.0.0.1:5432\"]",
-                "endpoints = [\"127.0.0.1:8101\"]",
-            ),
-            (
-                "endpoints = [\"127.0.0.1:5432\"]",
-                "endpoints = [\"127.0.0.1:5109\"]",
-            ),
+            ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"localhost:5432\"]"),
+            ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"192.0.2.1:5432\"]"),
+            ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"127.0.0.1\"]"),
+            ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"127.0.0.1:8101\"]"),
+            ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"127.0.0.1:5109\"]"),
             ("role = \"slot_{slot}\"", "role = \"app\""),
             ("role = \"slot_{slot}\"", "role = \"slot_{n}\""),
             ("role = \"slot_{slot}\"", "role = \"slot {slot}\""),
             ("slot_{slot}.pw", "slot.pw"),
-            (
-                "databases = [\"app_production\"]",
-                "databases = [\"app_preview_1\"]",
-            ),
+            ("databases = [\"app_production\"]", "databases = [\"app_preview_1\"]"),
             ("worktree = \"/srv/previews\"", "worktree = \"previews\""),
             ("inherit = [\"FEATURE_FLAGS\"]", "inherit = [\"PGHOST\"]"),
             ("inherit = [\"FEATURE_FLAGS\"]", "inherit = [\"PORT\"]"),
             ("PORT = \"810{slot}\"", "PORT = \"8101\""),
             ("path = \"/usr/bin/node\"", "path = \"node\""),
-            (
-                "args = [\"server.js\", \"...\"]",
-                "args = [\"...\", \"server.js\"]",
-            ),
+            ("args = [\"server.js\", \"...\"]", "args = [\"...\", \"server.js\"]"),
             ("require = []", "require = [\"everything\"]"),
             ("[sync]", "[sink]"),
         ];
@@ -223,11 +188,7 @@ mod tests {
             let text = FULL.replace(line, worse);
             assert_ne!(text, FULL, "{line} is not in the file");
             let denial = Config::parse(&text).expect_err(worse);
-            assert_eq!(
-                denial.code().class(),
-                crate::diagnostic::Class::Configuration,
-                "{worse}"
-            );
+            assert_eq!(denial.code().class(), crate::diagnostic::Class::Configuration, "{worse}");
         }
     }
 
@@ -255,9 +216,6 @@ mod tests {
         let mut default = Config::default();
         default.reconcile_slots(Some(b"preview-7")).unwrap();
         assert!(default.slot("preview-7").is_ok());
-        assert_eq!(
-            default.slot("preview-1").unwrap_err().code(),
-            Code::SlotNotConfigured
-        );
+        assert_eq!(default.slot("preview-1").unwrap_err().code(), Code::SlotNotConfigured);
     }
 }

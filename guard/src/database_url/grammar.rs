@@ -48,14 +48,7 @@ pub(super) fn parse(text: &str) -> Result<DatabaseTarget, Denial> {
     let port = parse_port(port)?;
     let database = parse_database(path)?;
     let parameters = query.map_or(Ok(Vec::new()), parameter::parse_all)?;
-    Ok(DatabaseTarget {
-        user,
-        password,
-        host,
-        port,
-        database,
-        parameters,
-    })
+    Ok(DatabaseTarget { user, password, host, port, database, parameters })
 }
 
 /// Refuses every byte that no two parsers are sure to keep, before anything is split.
@@ -99,10 +92,7 @@ fn scheme(text: &str) -> Result<&str, Denial> {
 }
 
 fn is_scheme(text: &str) -> bool {
-    text.len() <= 32
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+    text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
 }
 
 /// Refuses what makes parsers disagree on where the authority ends.
@@ -148,11 +138,7 @@ fn parse_user(text: &str) -> Result<String, Denial> {
     if is_name(text) {
         return Ok(text.to_owned());
     }
-    let found = if text.is_empty() {
-        "no user".to_owned()
-    } else {
-        format!("`{}`", shown(text))
-    };
+    let found = if text.is_empty() { "no user".to_owned() } else { format!("`{}`", shown(text)) };
     Err(Denial::new(
         Code::UrlUser,
         "`DATABASE_URL` has no plain user name",
@@ -165,12 +151,8 @@ fn parse_user(text: &str) -> Result<String, Denial> {
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() <= MAX_NAME
-        && bytes
-            .first()
-            .is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
+        && bytes.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
 }
 
 /// Decodes the password, the only part that may hold escapes.
@@ -212,9 +194,7 @@ fn refuse_password(found: &str) -> Denial {
 }
 
 fn hex(byte: Option<u8>) -> Option<u8> {
-    char::from(byte?)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn split_port(authority: &str) -> Result<(&str, &str), Denial> {
@@ -224,23 +204,14 @@ fn split_port(authority: &str) -> Result<(&str, &str), Denial> {
     } else {
         authority.split_at(authority.find(':').unwrap_or(authority.len()))
     };
-    rest.strip_prefix(':')
-        .map(|port| (host, port))
-        .ok_or_else(|| {
-            let found = if rest.is_empty() {
-                "no port".to_owned()
-            } else {
-                shown(rest)
-            };
-            refuse_port(&found)
-        })
+    rest.strip_prefix(':').map(|port| (host, port)).ok_or_else(|| {
+        let found = if rest.is_empty() { "no port".to_owned() } else { shown(rest) };
+        refuse_port(&found)
+    })
 }
 
 fn parse_host(text: &str) -> Result<Host, Denial> {
-    if let Some(inner) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = inner.parse().map_err(|_| refuse_host(text))?;
         if address.to_string() != inner {
             return Err(refuse_host(text).help(format!("write [{address}]")));
@@ -251,11 +222,7 @@ fn parse_host(text: &str) -> Result<Host, Denial> {
         return Ok(Host::V4(address));
     }
     let lower = text.to_ascii_lowercase();
-    if is_dns_name(&lower) {
-        Ok(Host::Name(lower))
-    } else {
-        Err(refuse_host(text))
-    }
+    if is_dns_name(&lower) { Ok(Host::Name(lower)) } else { Err(refuse_host(text)) }
 }
 
 /// A DNS name that no parser can take for a number: its last label begins with a letter.
@@ -264,25 +231,17 @@ fn is_dns_name(text: &str) -> bool {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     text.len() <= 253
         && text.split('.').all(label_ok)
         && text.split('.').all(|label| !label.starts_with("0x"))
-        && text
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.as_bytes()[0].is_ascii_alphabetic())
+        && text.rsplit('.').next().is_some_and(|last| last.as_bytes()[0].is_ascii_alphabetic())
 }
 
 fn refuse_host(text: &str) -> Denial {
-    let found = if text.is_empty() {
-        "no host".to_owned()
-    } else {
-        format!("host `{}`", shown(text))
-    };
+    let found =
+        if text.is_empty() { "no host".to_owned() } else { format!("host `{}`", shown(text)) };
     Denial::new(
         Code::UrlHost,
         "`DATABASE_URL` does not name exactly one host plainly",

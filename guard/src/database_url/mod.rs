@@ -153,10 +153,7 @@ impl DatabaseTarget {
     /// Returns `database` at `host:port`, the way diagnostics name a target.
     #[must_use]
     pub fn place(&self) -> String {
-        format!(
-            "database `{}` at {}:{}",
-            self.database, self.host, self.port
-        )
+        format!("database `{}` at {}:{}", self.database, self.host, self.port)
     }
 }
 
@@ -201,189 +198,63 @@ mod tests {
     fn each_part_at_fault_has_its_code() {
         let table = [
             ("", Code::UrlLength),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1 ",
-                Code::UrlBytes,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_pre\tview_1",
-                Code::UrlBytes,
-            ),
-            (
-                "\u{feff}postgresql://slot_1@127.0.0.1:5432/app_preview_1",
-                Code::UrlBytes,
-            ),
-            (
-                "POSTGRES://slot_1@127.0.0.1:5432/app_preview_1",
-                Code::UrlScheme,
-            ),
-            (
-                "mysql://slot_1@127.0.0.1:5432/app_preview_1",
-                Code::UrlScheme,
-            ),
-            (
-                "postgresql:slot_1@127.0.0.1:5432/app_preview_1",
-                Code::UrlScheme,
-            ),
-            (
-                "postgresql+psycopg://slot_1@127.0.0.1:5432/app_preview_1",
-                Code::UrlScheme,
-            ),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1 ", Code::UrlBytes),
+            ("postgresql://slot_1@127.0.0.1:5432/app_pre\tview_1", Code::UrlBytes),
+            ("\u{feff}postgresql://slot_1@127.0.0.1:5432/app_preview_1", Code::UrlBytes),
+            ("POSTGRES://slot_1@127.0.0.1:5432/app_preview_1", Code::UrlScheme),
+            ("mysql://slot_1@127.0.0.1:5432/app_preview_1", Code::UrlScheme),
+            ("postgresql:slot_1@127.0.0.1:5432/app_preview_1", Code::UrlScheme),
+            ("postgresql+psycopg://slot_1@127.0.0.1:5432/app_preview_1", Code::UrlScheme),
             ("host=127.0.0.1 dbname=app_preview_1", Code::UrlBytes),
             ("app_preview_1", Code::UrlScheme),
             ("postgresql://127.0.0.1:5432/app_preview_1", Code::UrlUser),
             ("postgresql://@127.0.0.1:5432/app_preview_1", Code::UrlUser),
-            (
-                "postgresql://sl%6ft_1@127.0.0.1:5432/app_preview_1",
-                Code::UrlUser,
-            ),
+            ("postgresql://sl%6ft_1@127.0.0.1:5432/app_preview_1", Code::UrlUser),
             ("postgresql:///app_preview_1", Code::UrlUser),
-            (
-                "postgresql://slot_1:p@ss@127.0.0.1:5432/app_preview_1",
-                Code::UrlAuthority,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1?x=a@b",
-                Code::UrlAuthority,
-            ),
-            (
-                "postgresql://slot_1\\@127.0.0.9:5432/app_preview_1",
-                Code::UrlAuthority,
-            ),
-            (
-                "postgresql://slot_1:p%00w@127.0.0.1:5432/app_preview_1",
-                Code::UrlPassword,
-            ),
-            (
-                "postgresql://slot_1:p%7Fw@127.0.0.1:5432/app_preview_1",
-                Code::UrlPassword,
-            ),
-            (
-                "postgresql://slot_1:p%w@127.0.0.1:5432/app_preview_1",
-                Code::UrlPassword,
-            ),
-            (
-                "postgresql://slot_1:p%FFw@127.0.0.1:5432/app_preview_1",
-                Code::UrlPassword,
-            ),
-            (
-                "postgresql://slot_1:p^w@127.0.0.1:5432/app_preview_1",
-                Code::UrlPassword,
-            ),
+            ("postgresql://slot_1:p@ss@127.0.0.1:5432/app_preview_1", Code::UrlAuthority),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1?x=a@b", Code::UrlAuthority),
+            ("postgresql://slot_1\\@127.0.0.9:5432/app_preview_1", Code::UrlAuthority),
+            ("postgresql://slot_1:p%00w@127.0.0.1:5432/app_preview_1", Code::UrlPassword),
+            ("postgresql://slot_1:p%7Fw@127.0.0.1:5432/app_preview_1", Code::UrlPassword),
+            ("postgresql://slot_1:p%w@127.0.0.1:5432/app_preview_1", Code::UrlPassword),
+            ("postgresql://slot_1:p%FFw@127.0.0.1:5432/app_preview_1", Code::UrlPassword),
+            ("postgresql://slot_1:p^w@127.0.0.1:5432/app_preview_1", Code::UrlPassword),
             ("postgresql://slot_1@:5432/app_preview_1", Code::UrlHost),
-            (
-                "postgresql://slot_1@127.1:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@0x7f000001:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@2130706433:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.01:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1,127.0.0.9:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@%2Frun%2Fpostgresql:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@[0:0:0:0:0:0:0:1]:5432/app_preview_1",
-                Code::UrlHost,
-            ),
-            (
-                "postgresql://slot_1@[::1%25lo]:5432/app_preview_1",
-                Code::UrlHost,
-            ),
+            ("postgresql://slot_1@127.1:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@0x7f000001:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@2130706433:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@127.0.0.01:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@127.0.0.1,127.0.0.9:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@%2Frun%2Fpostgresql:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@[0:0:0:0:0:0:0:1]:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@[::1%25lo]:5432/app_preview_1", Code::UrlHost),
             ("postgresql://slot_1@[::1:5432/app_preview_1", Code::UrlHost),
-            (
-                "postgresql://slot_1@[::1]x:5432/app_preview_1",
-                Code::UrlPort,
-            ),
+            ("postgresql://slot_1@[::1]x:5432/app_preview_1", Code::UrlPort),
             ("postgresql://slot_1@127.0.0.1/app_preview_1", Code::UrlPort),
-            (
-                "postgresql://slot_1@127.0.0.1:/app_preview_1",
-                Code::UrlPort,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:05432/app_preview_1",
-                Code::UrlPort,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:+5432/app_preview_1",
-                Code::UrlPort,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:0/app_preview_1",
-                Code::UrlPort,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:120968/app_preview_1",
-                Code::UrlPort,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432,5433/app_preview_1",
-                Code::UrlPort,
-            ),
+            ("postgresql://slot_1@127.0.0.1:/app_preview_1", Code::UrlPort),
+            ("postgresql://slot_1@127.0.0.1:05432/app_preview_1", Code::UrlPort),
+            ("postgresql://slot_1@127.0.0.1:+5432/app_preview_1", Code::UrlPort),
+            ("postgresql://slot_1@127.0.0.1:0/app_preview_1", Code::UrlPort),
+            ("postgresql://slot_1@127.0.0.1:120968/app_preview_1", Code::UrlPort),
+            ("postgresql://slot_1@127.0.0.1:5432,5433/app_preview_1", Code::UrlPort),
             ("postgresql://slot_1@127.0.0.1:5432", Code::UrlDatabase),
             ("postgresql://slot_1@127.0.0.1:5432/", Code::UrlDatabase),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1/",
-                Code::UrlDatabase,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432//app_preview_1",
-                Code::UrlDatabase,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/x/../app_preview_1",
-                Code::UrlDatabase,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/%61pp_preview_1",
-                Code::UrlDatabase,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1;host=127.0.0.9",
-                Code::UrlDatabase,
-            ),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1/", Code::UrlDatabase),
+            ("postgresql://slot_1@127.0.0.1:5432//app_preview_1", Code::UrlDatabase),
+            ("postgresql://slot_1@127.0.0.1:5432/x/../app_preview_1", Code::UrlDatabase),
+            ("postgresql://slot_1@127.0.0.1:5432/%61pp_preview_1", Code::UrlDatabase),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1;host=127.0.0.9", Code::UrlDatabase),
             ("postgresql://slot_1@127.0.0.1:5432/..", Code::UrlDatabase),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1#x",
-                Code::UrlFragment,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1?",
-                Code::UrlParameter,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1?dbname=x",
-                Code::UrlParameter,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1?host=x",
-                Code::UrlParameter,
-            ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1?d%62name=x",
-                Code::UrlParameter,
-            ),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1#x", Code::UrlFragment),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1?", Code::UrlParameter),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1?dbname=x", Code::UrlParameter),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1?host=x", Code::UrlParameter),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1?d%62name=x", Code::UrlParameter),
             (
                 "postgresql://slot_1@127.0.0.1:5432/app_preview_1?SSLMODE=disable",
                 Code::UrlParameter,
             ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/app_preview_1?sslmode",
-                Code::UrlParameterValue,
-            ),
+            ("postgresql://slot_1@127.0.0.1:5432/app_preview_1?sslmode", Code::UrlParameterValue),
             (
                 "postgresql://slot_1@127.0.0.1:5432/app_preview_1?sslmode=allow",
                 Code::UrlParameterValue,
@@ -392,10 +263,7 @@ mod tests {
                 "postgresql://slot_1@127.0.0.1:5432/a?sslmode=disable&&connect_timeout=1",
                 Code::UrlParameter,
             ),
-            (
-                "postgresql://slot_1@127.0.0.1:5432/a?connect_timeout=0",
-                Code::UrlParameterValue,
-            ),
+            ("postgresql://slot_1@127.0.0.1:5432/a?connect_timeout=0", Code::UrlParameterValue),
             (
                 "postgresql://slot_1@127.0.0.1:5432/a?application_name=x%00y",
                 Code::UrlParameterValue,
@@ -445,10 +313,7 @@ mod tests {
         let tail = "@[::1]:5432/app_preview_1?sslmode=disable";
         assert_eq!(target.canonical(), format!("postgresql://slot_1{tail}"));
         let url = target.connection_url();
-        assert_eq!(
-            url.dangerous_expose(),
-            format!("postgresql://slot_1:p%2Bw%27%2F%C3%A9{tail}")
-        );
+        assert_eq!(url.dangerous_expose(), format!("postgresql://slot_1:p%2Bw%27%2F%C3%A9{tail}"));
     }
 
     proptest! {

@@ -34,13 +34,8 @@ pub enum SslMode {
 }
 
 impl SslMode {
-    const ALL: [Self; 5] = [
-        Self::Disable,
-        Self::Prefer,
-        Self::Require,
-        Self::VerifyCa,
-        Self::VerifyFull,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
 
     /// Returns the value as it stands in a URL.
     #[must_use]
@@ -84,10 +79,9 @@ impl Parameter {
                     refuse_value(name, "disable, prefer, require, verify-ca or verify-full")
                 }),
             "application_name" if is_label(value) => Ok(Self::ApplicationName(value.to_owned())),
-            "application_name" => Err(refuse_value(
-                name,
-                "1 to 63 letters, digits, `.`, `_` or `-`",
-            )),
+            "application_name" => {
+                Err(refuse_value(name, "1 to 63 letters, digits, `.`, `_` or `-`"))
+            }
             "connect_timeout" => seconds(value)
                 .map(Self::ConnectTimeout)
                 .ok_or_else(|| refuse_value(name, "a number of seconds from 1 to 999")),
@@ -113,10 +107,7 @@ pub(super) fn parse_all(query: &str) -> Result<Vec<Parameter>, Denial> {
     for item in query.split('&') {
         let (name, value) = item.split_once('=').unwrap_or((item, ""));
         let parameter = Parameter::parse(name, value)?;
-        if parameters
-            .iter()
-            .any(|earlier| earlier.name() == parameter.name())
-        {
+        if parameters.iter().any(|earlier| earlier.name() == parameter.name()) {
             return Err(Denial::new(
                 Code::UrlParameterTwice,
                 "a parameter in `DATABASE_URL` is given twice",
@@ -131,17 +122,12 @@ pub(super) fn parse_all(query: &str) -> Result<Vec<Parameter>, Denial> {
 
 fn is_label(value: &str) -> bool {
     (1..=63).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn seconds(value: &str) -> Option<u16> {
     let plain = value.bytes().all(|b| b.is_ascii_digit()) && !value.starts_with('0');
-    value
-        .parse()
-        .ok()
-        .filter(|seconds| plain && (1..=999).contains(seconds))
+    value.parse().ok().filter(|seconds| plain && (1..=999).contains(seconds))
 }
 
 fn refuse_name(name: &str) -> Denial {

@@ -41,9 +41,7 @@ pub(super) fn agree(text: &str, target: &DatabaseTarget) -> Result<(), Denial> {
         return Err(refuse("database"));
     }
     let parameters = target.parameters.iter().map(ToString::to_string);
-    let pairs = other
-        .query_pairs()
-        .map(|(name, value)| format!("{name}={value}"));
+    let pairs = other.query_pairs().map(|(name, value)| format!("{name}={value}"));
     if !parameters.eq(pairs) || other.fragment().is_some() {
         return Err(refuse("parameter"));
     }
@@ -79,14 +77,7 @@ fn decode(text: &str) -> Vec<u8> {
 
 /// Renders the canonical URL, with the given password or none.
 pub(super) fn render(target: &DatabaseTarget, password: Option<&Secret>) -> String {
-    let DatabaseTarget {
-        user,
-        host,
-        port,
-        database,
-        parameters,
-        ..
-    } = target;
+    let DatabaseTarget { user, host, port, database, parameters, .. } = target;
     let mut text = format!("postgresql://{user}");
     if let Some(password) = password.filter(|secret| !secret.dangerous_expose().is_empty()) {
         text.push(':');

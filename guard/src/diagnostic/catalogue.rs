@@ -101,10 +101,7 @@ impl Code {
     /// Returns the code with this identifier, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|code| code.id().eq_ignore_ascii_case(text))
+        Self::ALL.iter().copied().find(|code| code.id().eq_ignore_ascii_case(text))
     }
 }
 

@@ -83,17 +83,8 @@ impl Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            code,
-            message,
-            found,
-            expected,
-            ..
-        } = self;
-        write!(
-            formatter,
-            "{code}: {message} (found {found}, expected {expected})"
-        )
+        let Self { code, message, found, expected, .. } = self;
+        write!(formatter, "{code}: {message} (found {found}, expected {expected})")
     }
 }
 
@@ -111,11 +102,7 @@ impl Warning {
     /// Builds a warning whose help is the catalogue's general way out.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            help: code.entry().way_out.to_owned(),
-        }
+        Self { code, message: message.into(), help: code.entry().way_out.to_owned() }
     }
 
     /// Returns the stable code.
@@ -178,19 +165,13 @@ mod tests {
         for code in Code::ALL {
             let entry = code.entry();
             assert!(seen.insert(code.id()), "{code} is used twice");
-            assert!(
-                code.id().len() == 6 && code.id().starts_with("SG"),
-                "{code}"
-            );
+            assert!(code.id().len() == 6 && code.id().starts_with("SG"), "{code}");
             assert_eq!(Code::parse(code.id()), Some(*code));
             let texts = [entry.summary, entry.condition, entry.effect, entry.way_out];
             for text in texts.into_iter().chain([entry.bad, entry.good]) {
                 assert!(!text.trim().is_empty(), "{code} lacks a text");
             }
-            assert!(
-                !entry.summary.ends_with('.'),
-                "{code}: a summary is a fragment"
-            );
+            assert!(!entry.summary.ends_with('.'), "{code}: a summary is a fragment");
         }
     }
 

@@ -140,11 +140,7 @@ impl ChildPolicy {
         }
         for name in &inherit {
             if let Some(rule) = classify(name).filter(|rule| rule.class == NameClass::SetOnly) {
-                return Err(refuse(
-                    name,
-                    rule.reason,
-                    "a value under `[env] set` instead",
-                ));
+                return Err(refuse(name, rule.reason, "a value under `[env] set` instead"));
             }
         }
         for (name, template) in &set {
@@ -152,11 +148,7 @@ impl ChildPolicy {
                 check_set_value(slot, name, &template.render(slot))?;
             }
         }
-        Ok(Self {
-            inherit: inherit.into_iter().collect(),
-            block: block.into_iter().collect(),
-            set,
-        })
+        Ok(Self { inherit: inherit.into_iter().collect(), block: block.into_iter().collect(), set })
     }
 
     /// Builds the environment of a child of this slot.
@@ -174,10 +166,7 @@ impl ChildPolicy {
     ) -> Result<ChildEnvironment, Denial> {
         refuse_duplicates(parent)?;
         let slot = target.slot();
-        let mut child = ChildEnvironment {
-            variables: BTreeMap::new(),
-            decisions: Vec::new(),
-        };
+        let mut child = ChildEnvironment { variables: BTreeMap::new(), decisions: Vec::new() };
         for (name, value) in computed(target, places) {
             child.add(name, value, Outcome::Computed, "follows from the slot");
         }
@@ -199,12 +188,7 @@ impl ChildPolicy {
         }
         match self.judge(&name, variable) {
             Ok((value, reason)) => {
-                child.add(
-                    &name,
-                    Secret::new(value.to_owned()),
-                    Outcome::Inherited,
-                    reason,
-                );
+                child.add(&name, Secret::new(value.to_owned()), Outcome::Inherited, reason);
             }
             Err(reason) => child.decisions.push(Decision {
                 name: shown(&name),
@@ -232,25 +216,14 @@ impl ChildPolicy {
             return Err(classify(name).map_or("not on the allowlist", |rule| rule.reason));
         }
         check_value(name, value)?;
-        Ok((
-            value,
-            if listed {
-                "allowed in the configuration"
-            } else {
-                "allowed by default"
-            },
-        ))
+        Ok((value, if listed { "allowed in the configuration" } else { "allowed by default" }))
     }
 }
 
 impl ChildEnvironment {
     fn add(&mut self, name: &str, value: Secret, outcome: Outcome, reason: &str) {
         let (name, reason) = (name.to_owned(), reason.to_owned());
-        self.decisions.push(Decision {
-            name: name.clone(),
-            outcome,
-            reason,
-        });
+        self.decisions.push(Decision { name: name.clone(), outcome, reason });
         self.variables.insert(name, value);
     }
 
@@ -261,9 +234,7 @@ impl ChildEnvironment {
 
     /// Returns names and values for the one call that starts the child.
     pub fn dangerous_expose(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.dangerous_expose()))
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.dangerous_expose()))
     }
 
     /// Returns what became of every name, in order of names.
@@ -274,9 +245,7 @@ impl ChildEnvironment {
 
     /// Returns the names that were left out.
     pub fn dropped(&self) -> impl Iterator<Item = &Decision> {
-        self.decisions
-            .iter()
-            .filter(|decision| decision.outcome == Outcome::Dropped)
+        self.decisions.iter().filter(|decision| decision.outcome == Outcome::Dropped)
     }
 }
 
@@ -308,11 +277,7 @@ fn computed(
 fn check_name(name: &str) -> Result<(), Denial> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if name.is_empty() || !plain || name.as_bytes()[0].is_ascii_digit() {
-        return Err(refuse(
-            name,
-            "it is not a plain name",
-            "letters, digits and `_`",
-        ));
+        return Err(refuse(name, "it is not a plain name", "letters, digits and `_`"));
     }
     if COMPUTED.contains(&name) {
         return Err(refuse(name, "it is computed from the slot", "leave it out"));
@@ -326,18 +291,10 @@ fn check_name(name: &str) -> Result<(), Denial> {
 fn check_set_value(slot: SlotId, name: &str, value: &str) -> Result<(), Denial> {
     let own = slot.backend_port().to_string();
     if name == "PORT" && value != own {
-        return Err(refuse(
-            name,
-            "it is not the slot's own port",
-            "PORT = \"810{slot}\"",
-        ));
+        return Err(refuse(name, "it is not the slot's own port", "PORT = \"810{slot}\""));
     }
     if looks_like_database_url(value) {
-        return Err(refuse(
-            name,
-            "its value is a database address",
-            "`DATABASE_URL` only",
-        ));
+        return Err(refuse(name, "its value is a database address", "`DATABASE_URL` only"));
     }
     if value.contains('\0') {
         return Err(refuse(name, "its value holds a NUL", "a plain value"));
@@ -357,11 +314,8 @@ fn refuse(name: &str, reason: &str, expected: &str) -> Denial {
 
 /// Why a value is not plain enough to be inherited.
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
-    let only = |allowed: &[u8]| {
-        value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || allowed.contains(&b))
-    };
+    let only =
+        |allowed: &[u8]| value.bytes().all(|b| b.is_ascii_alphanumeric() || allowed.contains(&b));
     let short = (1..=64).contains(&value.len());
     match name {
         "LANG" | "TERM" if !(short && only(b"_.@+-")) => return Err("the value is not plain"),
@@ -376,10 +330,7 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     if value.len() > MAX_VALUE {
         return Err("the value is too long");
     }
-    if value
-        .chars()
-        .any(|c| c.is_control() && c != '\n' && c != '\t')
-    {
+    if value.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         return Err("the value holds control characters");
     }
     if looks_like_database_url(value) {
@@ -414,27 +365,19 @@ mod tests {
         ChildPolicy::new(
             inherit.iter().map(ToString::to_string).collect(),
             vec!["BLOCKED".to_owned()],
-            set.iter()
-                .map(|(n, v)| ((*n).to_owned(), Template::parse(v).unwrap()))
-                .collect(),
+            set.iter().map(|(n, v)| ((*n).to_owned(), Template::parse(v).unwrap())).collect(),
             &SlotSet::default(),
         )
     }
 
     fn value<'c>(child: &'c ChildEnvironment, name: &str) -> Option<&'c str> {
-        child
-            .dangerous_expose()
-            .find(|(n, _)| *n == name)
-            .map(|(_, value)| value)
+        child.dangerous_expose().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
     #[test]
     fn en_4_to_en_9_are_computed_whatever_the_parent_says() {
-        let parent = [
-            ("SLOT_ID", "preview-2"),
-            ("DATABASE_URL", "postgres://prod/x"),
-            ("HOME", "/root"),
-        ];
+        let parent =
+            [("SLOT_ID", "preview-2"), ("DATABASE_URL", "postgres://prod/x"), ("HOME", "/root")];
         let child = build(&ChildPolicy::default(), parent).unwrap();
         for (name, expected) in [
             ("SLOT_ID", "preview-1"),
@@ -442,10 +385,7 @@ mod tests {
             ("SLOT_BACKEND_PORT", "8101"),
             ("SLOT_DB_NAME", "app_preview_1"),
             ("SLOT_WORKTREE_PATH", "/srv/previews/x"),
-            (
-                "DATABASE_URL",
-                "postgresql://slot_1:p%40w@127.0.0.1:5432/app_preview_1",
-            ),
+            ("DATABASE_URL", "postgresql://slot_1:p%40w@127.0.0.1:5432/app_preview_1"),
             ("HOME", "/state/preview-1/home"),
             ("USER", "slot_1"),
         ] {
@@ -455,18 +395,11 @@ mod tests {
 
     #[test]
     fn se_6_nothing_else_arrives_by_default() {
-        let parent = [
-            ("STRIPE_SECRET_KEY", "sk"),
-            ("PGHOST", "x"),
-            ("LANG", "C.UTF-8"),
-            ("FOO", "1"),
-        ];
+        let parent =
+            [("STRIPE_SECRET_KEY", "sk"), ("PGHOST", "x"), ("LANG", "C.UTF-8"), ("FOO", "1")];
         let child = build(&ChildPolicy::default(), parent).unwrap();
         assert_eq!(value(&child, "LANG"), Some("C.UTF-8"));
-        let dropped: Vec<&str> = child
-            .dropped()
-            .map(|decision| decision.name.as_str())
-            .collect();
+        let dropped: Vec<&str> = child.dropped().map(|decision| decision.name.as_str()).collect();
         assert_eq!(dropped, ["FOO", "PGHOST", "STRIPE_SECRET_KEY"]);
         assert!(!format!("{child:?}").contains("sk\""));
     }
@@ -474,11 +407,8 @@ mod tests {
     #[test]
     fn an_exact_name_can_be_allowed() {
         let allowed = policy(&["FOO", "SESSION_SECRET"], &[]).unwrap();
-        let child = build(
-            &allowed,
-            [("FOO", "1"), ("SESSION_SECRET", "x"), ("FOOT", "2")],
-        )
-        .unwrap();
+        let child =
+            build(&allowed, [("FOO", "1"), ("SESSION_SECRET", "x"), ("FOOT", "2")]).unwrap();
         assert_eq!(value(&child, "FOO"), Some("1"));
         assert_eq!(value(&child, "SESSION_SECRET"), Some("x"));
         assert_eq!(value(&child, "FOOT"), None);
@@ -487,10 +417,7 @@ mod tests {
     #[test]
     fn a_block_beats_an_allowance() {
         let blocked = policy(&["BLOCKED"], &[]).unwrap();
-        assert_eq!(
-            value(&build(&blocked, [("BLOCKED", "1")]).unwrap(), "BLOCKED"),
-            None
-        );
+        assert_eq!(value(&build(&blocked, [("BLOCKED", "1")]).unwrap(), "BLOCKED"), None);
     }
 
     #[test]
@@ -503,11 +430,7 @@ mod tests {
             ("FOO", "a\u{1b}b"),
             ("FOO", "postgres://prod/x"),
         ] {
-            assert_eq!(
-                value(&build(&allowed, [(name, odd)]).unwrap(), name),
-                None,
-                "{name}={odd}"
-            );
+            assert_eq!(value(&build(&allowed, [(name, odd)]).unwrap(), name), None, "{name}={odd}");
         }
         let child = build(&allowed, [("TZ", "Europe/Berlin"), ("FOO", "a\nb")]).unwrap();
         assert_eq!(value(&child, "TZ"), Some("Europe/Berlin"));
@@ -522,23 +445,12 @@ mod tests {
 
     #[test]
     fn configuration_cannot_name_what_may_never_pass() {
-        for name in [
-            "PGHOST",
-            "LD_PRELOAD",
-            "NODE_ENV",
-            "DATABASE_URL",
-            "SLOT_ID",
-            "A B",
-            "",
-        ] {
+        for name in ["PGHOST", "LD_PRELOAD", "NODE_ENV", "DATABASE_URL", "SLOT_ID", "A B", ""] {
             assert!(policy(&[name], &[]).is_err(), "inherit {name:?}");
         }
-        for (name, value) in [
-            ("PGHOST", "x"),
-            ("PORT", "8101"),
-            ("FOO", "postgres://x/y"),
-            ("DATABASE_URL", "x"),
-        ] {
+        for (name, value) in
+            [("PGHOST", "x"), ("PORT", "8101"), ("FOO", "postgres://x/y"), ("DATABASE_URL", "x")]
+        {
             assert!(policy(&[], &[(name, value)]).is_err(), "set {name}={value}");
         }
         assert!(policy(&[], &[("PORT", "810{slot}"), ("NODE_ENV", "preview")]).is_ok());

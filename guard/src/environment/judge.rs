@@ -18,38 +18,22 @@ pub fn judge(slot: SlotId, environment: &Environment, given: Option<&str>) -> Re
     refuse_malformed(environment)?;
     refuse_duplicates(environment)?;
     refuse_conflict(environment, given)?;
-    refuse_names(
-        environment,
-        moves_connections,
-        Code::EnvMovesConnection,
-        |names| {
-            (
-                format!("the environment moves database connections: {names}"),
-                "no such variable",
-            )
-        },
-    )?;
-    refuse_names(
-        environment,
-        is_second_address,
-        Code::EnvSecondDsn,
-        |names| {
-            (
-                format!("the environment holds a second database address: {names}"),
-                "`DATABASE_URL` as the only database address",
-            )
-        },
-    )?;
+    refuse_names(environment, moves_connections, Code::EnvMovesConnection, |names| {
+        (format!("the environment moves database connections: {names}"), "no such variable")
+    })?;
+    refuse_names(environment, is_second_address, Code::EnvSecondDsn, |names| {
+        (
+            format!("the environment holds a second database address: {names}"),
+            "`DATABASE_URL` as the only database address",
+        )
+    })?;
     refuse_other_slot(slot, environment)
 }
 
 fn refuse_malformed(environment: &Environment) -> Result<(), Denial> {
     let malformed = |variable: &&Variable| {
         variable.name.is_empty()
-            || variable
-                .name
-                .iter()
-                .any(|byte| *byte == b'=' || byte.is_ascii_control())
+            || variable.name.iter().any(|byte| *byte == b'=' || byte.is_ascii_control())
             || variable.value.contains(&0)
     };
     match environment.variables().iter().find(malformed) {
@@ -102,12 +86,8 @@ fn refuse_names(
     code: Code,
     words: fn(&str) -> (String, &'static str),
 ) -> Result<(), Denial> {
-    let names: Vec<String> = environment
-        .variables()
-        .iter()
-        .filter(|variable| at_fault(variable))
-        .map(name_of)
-        .collect();
+    let names: Vec<String> =
+        environment.variables().iter().filter(|variable| at_fault(variable)).map(name_of).collect();
     if names.is_empty() {
         return Ok(());
     }
@@ -172,10 +152,7 @@ pub fn looks_like_database_url(value: &str) -> bool {
         "mongodb",
     ];
     let value = value.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
-    let lower = value
-        .get(..40.min(value.len()))
-        .unwrap_or(value)
-        .to_ascii_lowercase();
+    let lower = value.get(..40.min(value.len())).unwrap_or(value).to_ascii_lowercase();
     if lower.starts_with("jdbc:") {
         return true;
     }
@@ -256,22 +233,12 @@ mod tests {
 
     #[test]
     fn every_pg_variable_is_refused_and_named() {
-        for name in [
-            "PGHOSTADDR",
-            "PGSERVICE",
-            "PGOPTIONS",
-            "PG_DATABASE",
-            "PGHOST",
-            "PGSSLMODE",
-        ] {
+        for name in ["PGHOSTADDR", "PGSERVICE", "PGOPTIONS", "PG_DATABASE", "PGHOST", "PGSSLMODE"] {
             let denial = verdict([(name, "")]).unwrap_err();
             assert_eq!(denial.code(), Code::EnvMovesConnection);
             assert!(denial.message().contains(name));
         }
-        assert_eq!(
-            code([("NODE_PG_FORCE_NATIVE", "1")]),
-            Code::EnvMovesConnection
-        );
+        assert_eq!(code([("NODE_PG_FORCE_NATIVE", "1")]), Code::EnvMovesConnection);
         assert!(verdict([("PAGER", "less"), ("MYPGHOST", "x")]).is_ok());
     }
 
@@ -284,12 +251,7 @@ mod tests {
 
     #[test]
     fn a_second_address_is_found_by_name_and_by_value() {
-        for name in [
-            "DIRECT_URL",
-            "REPORTS_DATABASE_URL",
-            "DATABASE_URL_RO",
-            "JDBC_URL",
-        ] {
+        for name in ["DIRECT_URL", "REPORTS_DATABASE_URL", "DATABASE_URL_RO", "JDBC_URL"] {
             assert_eq!(code([(name, "x")]), Code::EnvSecondDsn, "{name}");
         }
         for value in [
@@ -316,14 +278,8 @@ mod tests {
 
     #[test]
     fn duplicates_are_refused_even_with_equal_values() {
-        assert_eq!(
-            code([("A", "1"), ("B", "1"), ("A", "1")]),
-            Code::EnvDuplicate
-        );
-        assert_eq!(
-            code([("DATABASE_URL", URL), ("DATABASE_URL", URL)]),
-            Code::EnvDuplicate
-        );
+        assert_eq!(code([("A", "1"), ("B", "1"), ("A", "1")]), Code::EnvDuplicate);
+        assert_eq!(code([("DATABASE_URL", URL), ("DATABASE_URL", URL)]), Code::EnvDuplicate);
     }
 
     #[test]
@@ -343,11 +299,7 @@ mod tests {
             ("SLOT_BACKEND_PORT", "8102"),
             ("SLOT_DB_NAME", "app_production"),
         ] {
-            assert_eq!(
-                code([(name, value)]),
-                Code::EnvSlotConflict,
-                "{name}={value}"
-            );
+            assert_eq!(code([(name, value)]), Code::EnvSlotConflict, "{name}={value}");
         }
         assert!(verdict([("SLOT_NUM", "1"), ("SLOT_BACKEND_PORT", "8101")]).is_ok());
     }

@@ -38,12 +38,7 @@ pub struct Environment(Vec<Variable>);
 impl Environment {
     /// Builds an environment from names and values, in their order.
     pub fn new(variables: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
-        Self(
-            variables
-                .into_iter()
-                .map(|(name, value)| Variable { name, value })
-                .collect(),
-        )
+        Self(variables.into_iter().map(|(name, value)| Variable { name, value }).collect())
     }
 
     /// Returns the variables in their order.
@@ -58,10 +53,7 @@ impl Environment {
     /// before relying on this.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        let found = self
-            .0
-            .iter()
-            .find(|variable| variable.name == name.as_bytes());
+        let found = self.0.iter().find(|variable| variable.name == name.as_bytes());
         found.map(|variable| variable.value.as_slice())
     }
 }

@@ -85,14 +85,7 @@ const fn never(
     prefixes: &'static [&'static str],
     suffixes: &'static [&'static str],
 ) -> Rule {
-    Rule {
-        class: NameClass::Never,
-        group,
-        reason,
-        exact,
-        prefixes,
-        suffixes,
-    }
+    Rule { class: NameClass::Never, group, reason, exact, prefixes, suffixes }
 }
 
 #[rustfmt::skip]
@@ -217,14 +210,8 @@ mod tests {
 
     #[test]
     fn ordinary_names_are_not_in_the_table() {
-        for name in [
-            "FEATURE_FLAGS",
-            "LANG",
-            "LOG_LEVEL",
-            "ENVIRONMENT_NAME",
-            "PORTAL",
-            "LDAP_URL",
-        ] {
+        for name in ["FEATURE_FLAGS", "LANG", "LOG_LEVEL", "ENVIRONMENT_NAME", "PORTAL", "LDAP_URL"]
+        {
             assert_eq!(class(name), None, "{name}");
         }
     }
@@ -238,14 +225,7 @@ mod tests {
 
     #[test]
     fn the_harder_class_comes_first() {
-        let first_soft = RULES
-            .iter()
-            .position(|rule| rule.class != NameClass::Never)
-            .unwrap();
-        assert!(
-            RULES[first_soft..]
-                .iter()
-                .all(|rule| rule.class != NameClass::Never)
-        );
+        let first_soft = RULES.iter().position(|rule| rule.class != NameClass::Never).unwrap();
+        assert!(RULES[first_soft..].iter().all(|rule| rule.class != NameClass::Never));
     }
 }

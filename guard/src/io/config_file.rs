@@ -11,10 +11,7 @@ use crate::path::AbsolutePath;
 
 const DEFAULT_PATH: &str = "/etc/slotguard/slotguard.toml";
 
-const RULE: SafeFile = SafeFile {
-    limit: 64 * 1024,
-    forbidden_mode: 0o022,
-};
+const RULE: SafeFile = SafeFile::of_caller(64 * 1024, 0o022);
 
 /// A configuration and where it came from.
 #[derive(Debug)]
@@ -38,9 +35,7 @@ pub fn load_config(
         .first("SLOTGUARD_CONFIG")
         .map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
     let mut loaded = load_config_at(option.or(named.as_deref()))?;
-    loaded
-        .config
-        .reconcile_slots(environment.first("SLOT_IDS_CSV"))?;
+    loaded.config.reconcile_slots(environment.first("SLOT_IDS_CSV"))?;
     Ok(loaded)
 }
 
@@ -53,19 +48,13 @@ pub fn load_config_at(named: Option<&Path>) -> Result<LoadedConfig, Denial> {
     let text = match RULE.read(path) {
         Ok(text) => text,
         Err(FileProblem::Missing) if named.is_none() => {
-            return Ok(LoadedConfig {
-                config: Config::default(),
-                source: None,
-            });
+            return Ok(LoadedConfig { config: Config::default(), source: None });
         }
         Err(problem) => return Err(refuse(path, &problem)),
     };
     let config = Config::parse(&text)?;
     refuse_beneath_roots(path, &config)?;
-    Ok(LoadedConfig {
-        config,
-        source: Some(path.to_owned()),
-    })
+    Ok(LoadedConfig { config, source: Some(path.to_owned()) })
 }
 
 fn refuse(path: &Path, problem: &FileProblem) -> Denial {
@@ -106,11 +95,7 @@ fn refuse_beneath_roots(path: &Path, config: &Config) -> Result<(), Denial> {
             return Err(Denial::new(
                 Code::ConfigFile,
                 "the configuration file lies beneath a root that previews write to",
-                format!(
-                    "`{}` beneath `{}`",
-                    shown(real.as_str()),
-                    shown(root.as_str())
-                ),
+                format!("`{}` beneath `{}`", shown(real.as_str()), shown(root.as_str())),
                 "a file outside `[roots] worktree` and `[roots] repository`",
             ));
         }
@@ -137,10 +122,7 @@ mod tests {
     #[test]
     fn the_option_beats_the_environment() {
         let directory = tempfile::tempdir().unwrap();
-        let path = write(
-            directory.path(),
-            "version = 1\n[slots]\nids = [\"preview-2\"]\n",
-        );
+        let path = write(directory.path(), "version = 1\n[slots]\nids = [\"preview-2\"]\n");
         let environment = Environment::new([(
             b"SLOTGUARD_CONFIG".to_vec(),
             path.as_os_str().as_bytes().to_vec(),

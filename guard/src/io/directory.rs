@@ -1,10 +1,11 @@
 //! A directory held open, whose files are read through the handle.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use super::safe_file::{FileProblem, opening_problem, read_bounded};
+use super::safe_file::{FileProblem, opening_problem, read_text};
 
 /// A directory that stays the same one whatever happens to its path.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FileProblem::NotRegular);
         }
-        read_bounded(descriptor, limit)
+        read_text(File::from(descriptor), limit)
     }
 }
 
@@ -75,22 +76,10 @@ mod tests {
         let directory = Directory::open(place.path()).unwrap();
         assert_eq!(directory.names().unwrap(), [&b"a"[..], b"b.sql", b"link"]);
         assert_eq!(directory.read_text("b.sql", 4).unwrap(), "text");
-        assert!(matches!(
-            directory.read_text("b.sql", 3),
-            Err(FileProblem::TooLarge { limit: 3 })
-        ));
-        assert!(matches!(
-            directory.read_text("link", 9),
-            Err(FileProblem::NotRegular)
-        ));
-        assert!(matches!(
-            directory.read_text("a", 9),
-            Err(FileProblem::NotRegular)
-        ));
-        assert!(matches!(
-            directory.read_text("none", 9),
-            Err(FileProblem::Missing)
-        ));
+        assert!(matches!(directory.read_text("b.sql", 3), Err(FileProblem::TooLarge { limit: 3 })));
+        assert!(matches!(directory.read_text("link", 9), Err(FileProblem::NotRegular)));
+        assert!(matches!(directory.read_text("a", 9), Err(FileProblem::NotRegular)));
+        assert!(matches!(directory.read_text("none", 9), Err(FileProblem::Missing)));
         assert!(directory.read_text("../b.sql", 9).is_err());
     }
 }

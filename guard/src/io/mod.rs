@@ -25,10 +25,7 @@ use crate::environment::Environment;
 /// Takes the one snapshot of this process's environment, duplicates included.
 #[must_use]
 pub fn environment_snapshot() -> Environment {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the live environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the live environment")]
     let variables = std::env::vars_os();
     Environment::new(variables.map(|(name, value)| (name.into_vec(), value.into_vec())))
 }

@@ -4,7 +4,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::diagnostic::{Code, Denial, shown};
-use crate::program::ApprovedProgram;
+use crate::program::{ApprovedProgram, refuse_container};
 
 const SET_ID: u32 = 0o6000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -17,11 +17,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 pub fn inspect_program(program: &ApprovedProgram) -> Result<(), Denial> {
     let path = shown(program.path());
     let stat = rustix::fs::stat(program.path()).map_err(|error| {
-        let code = if error == Errno::NOENT {
-            Code::ProgramNotFound
-        } else {
-            Code::ProgramNotRunnable
-        };
+        let code =
+            if error == Errno::NOENT { Code::ProgramNotFound } else { Code::ProgramNotRunnable };
         let found = std::io::Error::from(error).to_string();
         Denial::new(
             code,
@@ -47,7 +44,9 @@ pub fn inspect_program(program: &ApprovedProgram) -> Result<(), Denial> {
             refuse(format!("mode {:04o}", mode & 0o7777))
         }
         _ if stat.st_uid != 0 && stat.st_uid != own => refuse(format!("owner uid {}", stat.st_uid)),
-        _ => Ok(()),
+        // A link with a harmless name may lead to a container client.
+        _ => std::fs::canonicalize(program.path())
+            .map_or(Ok(()), |real| refuse_container(program.path(), &real.to_string_lossy())),
     }
 }
 
@@ -82,10 +81,21 @@ mod tests {
         assert_eq!(with_mode(0o775), Some(Code::ProgramUnsafe));
         assert_eq!(with_mode(0o757), Some(Code::ProgramUnsafe));
         assert_eq!(with_mode(0o4755), Some(Code::ProgramUnsafe));
-        assert_eq!(
-            inspect(directory.path().to_str().unwrap()),
-            Some(Code::ProgramUnsafe)
-        );
+        assert_eq!(inspect(directory.path().to_str().unwrap()), Some(Code::ProgramUnsafe));
         assert_eq!(inspect("/nonexistent/program"), Some(Code::ProgramNotFound));
+    }
+
+    #[test]
+    fn nc_2_a_link_to_a_container_client_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("backend");
+        for (name, expected) in [("podman", Some(Code::ContainerRuntime)), ("node", None)] {
+            let target = directory.path().join(name);
+            std::fs::write(&target, "").unwrap();
+            std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(&target, &link).unwrap();
+            assert_eq!(inspect(link.to_str().unwrap()), expected, "{name}");
+        }
     }
 }

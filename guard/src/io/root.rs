@@ -4,6 +4,7 @@
 //! link, no magic link. What was checked is the descriptor itself, not a text.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -11,13 +12,10 @@ use rustix::io::Errno;
 use crate::diagnostic::{Code, Denial, shown};
 use crate::path::{AbsolutePath, RelativePath};
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::RDONLY);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS);
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// A configured root, held open.
 #[derive(Debug)]
@@ -47,18 +45,16 @@ impl Root {
         if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(refuse(format!("a directory of uid {}", stat.st_uid)));
         }
-        Ok(Self {
-            path: path.clone(),
-            descriptor,
-        })
+        Ok(Self { path: path.clone(), descriptor })
     }
 
     /// Opens a root that this program keeps for itself, making it with mode 0755 where missing.
     ///
     /// # Errors
-    /// As [`Root::open`], and when it cannot be made.
+    /// As [`Root::open`], when it cannot be made, and when others could change what is in it.
     pub fn open_or_create(path: &AbsolutePath) -> Result<Self, Denial> {
-        if let Err(error) = std::fs::create_dir_all(path.as_str()) {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path.as_str());
+        if let Err(error) = made {
             return Err(Denial::new(
                 Code::RootUnusable,
                 format!("the root `{}` cannot be made", shown(path.as_str())),
@@ -66,7 +62,25 @@ impl Root {
                 "a directory that exists or can be made",
             ));
         }
-        Self::open(path)
+        let root = Self::open(path)?;
+        root.refuse_writable_by_others()?;
+        Ok(root)
+    }
+
+    /// Whoever can write to a root can exchange what lies beneath it; a sticky root keeps owners.
+    fn refuse_writable_by_others(&self) -> Result<(), Denial> {
+        const WRITABLE: u32 = 0o022;
+        const STICKY: u32 = 0o1000;
+        let mode = rustix::fs::fstat(&self.descriptor).map_or(u32::MAX, |stat| stat.st_mode);
+        if mode & WRITABLE == 0 || mode & STICKY != 0 {
+            return Ok(());
+        }
+        Err(Denial::new(
+            Code::RootUnusable,
+            format!("others can write to the root `{}`", shown(self.path.as_str())),
+            format!("mode {:04o}", mode & 0o7777),
+            "a directory that only its owner can write to",
+        ))
     }
 
     /// Returns the path the root was opened at.
@@ -80,13 +94,8 @@ impl Root {
     /// # Errors
     /// Refuses a path that leaves the root or passes a symbolic link, and one that is missing.
     pub fn open_directory(&self, path: &RelativePath) -> Result<OwnedFd, Denial> {
-        let opened = rustix::fs::openat2(
-            &self.descriptor,
-            path.as_str(),
-            DIRECTORY,
-            Mode::empty(),
-            BENEATH,
-        );
+        let opened =
+            rustix::fs::openat2(&self.descriptor, path.as_str(), DIRECTORY, Mode::empty(), BENEATH);
         opened.map_err(|error| self.refuse(path.as_str(), error))
     }
 
@@ -99,9 +108,8 @@ impl Root {
     pub fn create_directory(&self, components: &[&str]) -> Result<OwnedFd, Denial> {
         let mut at: Option<OwnedFd> = None;
         for component in components {
-            let parent: BorrowedFd<'_> = at
-                .as_ref()
-                .map_or_else(|| self.descriptor.as_fd(), |fd| fd.as_fd());
+            let parent: BorrowedFd<'_> =
+                at.as_ref().map_or_else(|| self.descriptor.as_fd(), |fd| fd.as_fd());
             match rustix::fs::mkdirat(parent, *component, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.refuse(component, error)),
@@ -117,12 +125,9 @@ impl Root {
         let root = shown(self.path.as_str());
         let found = format!("`{root}/{}`: {}", shown(path), std::io::Error::from(error));
         match error {
-            Errno::NOENT => Denial::new(
-                Code::PathMissing,
-                "the path does not exist",
-                found,
-                "an existing path",
-            ),
+            Errno::NOENT => {
+                Denial::new(Code::PathMissing, "the path does not exist", found, "an existing path")
+            }
             _ => Denial::new(
                 Code::PathOutsideRoot,
                 format!("the path is not a directory beneath `{root}`"),
@@ -154,8 +159,7 @@ mod tests {
         symlink("a", directory.path().join("inner")).unwrap();
         let open = |text: &str| {
             let path = absolute(&directory.path().join(text));
-            root.open_directory(&path.beneath(&root_path).unwrap())
-                .map_err(|d| d.code())
+            root.open_directory(&path.beneath(&root_path).unwrap()).map_err(|d| d.code())
         };
         assert!(open("a").is_ok() && open("a/b").is_ok());
         assert_eq!(open("link").unwrap_err(), Code::PathOutsideRoot);
@@ -182,5 +186,21 @@ mod tests {
         let gone = absolute(&directory.path().join("gone"));
         assert_eq!(Root::open(&gone).unwrap_err().code(), Code::RootUnusable);
         assert!(Root::open_or_create(&gone).is_ok());
+    }
+
+    #[test]
+    fn a_root_of_our_own_is_not_writable_by_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let root = absolute(&path);
+        Root::open_or_create(&root).unwrap();
+        let set_mode = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set_mode(0o777);
+        assert_eq!(Root::open_or_create(&root).unwrap_err().code(), Code::RootUnusable);
+        set_mode(0o755);
+        assert!(Root::open_or_create(&root).is_ok());
     }
 }

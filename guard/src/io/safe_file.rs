@@ -1,8 +1,8 @@
 //! Reading a small file that decides something, only if nobody else could have written it.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::Read;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -41,20 +41,31 @@ pub enum FileProblem {
     #[error("it is not UTF-8 text")]
     NotText,
     /// The system refused to open or read it.
-    #[error("it cannot be read")]
-    Unreadable(#[source] std::io::Error),
+    #[error("it cannot be read: {0}")]
+    Unreadable(std::io::Error),
 }
 
 /// What a file must be like to be read.
 #[derive(Debug, Clone, Copy)]
 pub struct SafeFile {
-    /// Longest content in bytes.
-    pub limit: usize,
-    /// Permission bits that must not be set.
-    pub forbidden_mode: u32,
+    limit: usize,
+    /// Permission bits that must not be set, for a file that must be root's or the caller's.
+    forbidden_mode: Option<u32>,
 }
 
 impl SafeFile {
+    /// Asks for a regular file of root or the caller, without certain permission bits.
+    #[must_use]
+    pub const fn of_caller(limit: usize, forbidden_mode: u32) -> Self {
+        Self { limit, forbidden_mode: Some(forbidden_mode) }
+    }
+
+    /// Asks for a regular file of anybody: for content that is judged whoever wrote it.
+    #[must_use]
+    pub const fn of_anybody(limit: usize) -> Self {
+        Self { limit, forbidden_mode: None }
+    }
+
     /// Reads the file through one descriptor, so that what was checked is what is read.
     ///
     /// # Errors
@@ -67,25 +78,28 @@ impl SafeFile {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FileProblem::NotRegular);
         }
-        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(FileProblem::Owner { owner: stat.st_uid });
+        if let Some(forbidden) = self.forbidden_mode {
+            check_owner_and_mode(stat.st_uid, stat.st_mode, forbidden)?;
         }
-        if stat.st_mode & self.forbidden_mode != 0 {
-            return Err(FileProblem::Mode {
-                mode: stat.st_mode & 0o7777,
-            });
-        }
-        read_bounded(descriptor, self.limit)
+        read_text(File::from(descriptor), self.limit)
     }
 }
 
-/// Reads text of at most `limit` bytes from an opened file.
-pub(super) fn read_bounded(descriptor: OwnedFd, limit: usize) -> Result<String, FileProblem> {
+fn check_owner_and_mode(owner: u32, mode: u32, forbidden: u32) -> Result<(), FileProblem> {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(FileProblem::Owner { owner });
+    }
+    if mode & forbidden != 0 {
+        return Err(FileProblem::Mode { mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
+/// Reads text of at most `limit` bytes.
+pub(super) fn read_text(source: impl Read, limit: usize) -> Result<String, FileProblem> {
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let mut content = Vec::new();
-    let mut file = File::from(descriptor).take(bound);
-    file.read_to_end(&mut content)
-        .map_err(FileProblem::Unreadable)?;
+    source.take(bound).read_to_end(&mut content).map_err(FileProblem::Unreadable)?;
     if content.len() > limit {
         return Err(FileProblem::TooLarge { limit });
     }
@@ -107,10 +121,7 @@ mod tests {
 
     use super::*;
 
-    const RULE: SafeFile = SafeFile {
-        limit: 16,
-        forbidden_mode: 0o022,
-    };
+    const RULE: SafeFile = SafeFile::of_caller(16, 0o022);
 
     #[test]
     fn only_a_safe_regular_file_is_read() {
@@ -123,29 +134,17 @@ mod tests {
         set_mode(0o644);
         assert_eq!(RULE.read(&path).unwrap(), "text");
         set_mode(0o666);
-        assert!(matches!(
-            RULE.read(&path),
-            Err(FileProblem::Mode { mode: 0o666 })
-        ));
+        assert!(matches!(RULE.read(&path), Err(FileProblem::Mode { mode: 0o666 })));
         set_mode(0o644);
 
         let link = directory.path().join("link");
         symlink(&path, &link).unwrap();
         assert!(matches!(RULE.read(&link), Err(FileProblem::NotRegular)));
-        assert!(matches!(
-            RULE.read(directory.path()),
-            Err(FileProblem::NotRegular)
-        ));
-        assert!(matches!(
-            RULE.read(&directory.path().join("none")),
-            Err(FileProblem::Missing)
-        ));
+        assert!(matches!(RULE.read(directory.path()), Err(FileProblem::NotRegular)));
+        assert!(matches!(RULE.read(&directory.path().join("none")), Err(FileProblem::Missing)));
 
         std::fs::write(&path, "x".repeat(17)).unwrap();
-        assert!(matches!(
-            RULE.read(&path),
-            Err(FileProblem::TooLarge { limit: 16 })
-        ));
+        assert!(matches!(RULE.read(&path), Err(FileProblem::TooLarge { limit: 16 })));
         std::fs::write(&path, [0xff]).unwrap();
         assert!(matches!(RULE.read(&path), Err(FileProblem::NotText)));
     }

@@ -1,9 +1,8 @@
 //! Where the text of the database target comes from, in the order of the command-line contract.
 
-use std::io::Read as _;
 use std::path::Path;
 
-use super::safe_file::SafeFile;
+use super::safe_file::{SafeFile, read_text};
 use crate::config::Config;
 use crate::database_url::DatabaseTarget;
 use crate::diagnostic::{Code, Denial, Warning, shown};
@@ -12,10 +11,9 @@ use crate::secret::Secret;
 use crate::slot::SlotId;
 
 const URL_LIMIT: usize = 4096;
-const PASSWORD_RULE: SafeFile = SafeFile {
-    limit: 4096,
-    forbidden_mode: 0o077,
-};
+/// A URL is judged whoever wrote it, so only its kind and size matter.
+const URL_RULE: SafeFile = SafeFile::of_anybody(URL_LIMIT);
+const PASSWORD_RULE: SafeFile = SafeFile::of_caller(4096, 0o077);
 
 /// The options that give a target.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +46,7 @@ pub fn obtain_target(
         )),
         (Some(file), None) => {
             let text = read_url(file)?;
-            Ok((
-                DatabaseTarget::parse(&text)?,
-                Some(Secret::new(text)),
-                Vec::new(),
-            ))
+            Ok((DatabaseTarget::parse(&text)?, Some(Secret::new(text)), Vec::new()))
         }
         (None, Some(text)) => {
             let target = DatabaseTarget::parse(text)?;
@@ -86,21 +80,13 @@ fn read_url(path: &Path) -> Result<String, Denial> {
             "a readable file with one URL",
         )
     };
-    let mut bytes = Vec::new();
-    let bound = URL_LIMIT as u64 + 1;
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(bound).read_to_end(&mut bytes)
+    let text = if path == Path::new("-") {
+        read_text(std::io::stdin().lock(), URL_LIMIT)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(bound).read_to_end(&mut bytes))
+        URL_RULE.read(path)
     };
-    read.map_err(|error| refuse(error.to_string()))?;
-    if bytes.len() > URL_LIMIT {
-        return Err(refuse(format!("it is longer than {URL_LIMIT} bytes")));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| refuse("it is not text".to_owned()))?;
-    let line = text
-        .strip_suffix('\n')
-        .map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let text = text.map_err(|problem| refuse(problem.to_string()))?;
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     Ok(line.unwrap_or(&text).to_owned())
 }
 
@@ -114,10 +100,7 @@ fn render(config: &Config, slot: SlotId) -> Result<DatabaseTarget, Denial> {
             "a target, or exactly one `[database] endpoints` and a `[database] role`",
         ));
     };
-    let password = config
-        .password_file
-        .as_ref()
-        .map(|file| read_password(&file.render(slot)));
+    let password = config.password_file.as_ref().map(|file| read_password(&file.render(slot)));
     DatabaseTarget::from_parts(
         &role.render(slot),
         password.transpose()?,
@@ -136,9 +119,7 @@ fn read_password(path: &str) -> Result<Secret, Denial> {
             "a regular file of root or the caller with mode 0600",
         )
     })?;
-    Ok(Secret::new(
-        text.strip_suffix('\n').unwrap_or(&text).to_owned(),
-    ))
+    Ok(Secret::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
 }
 
 #[cfg(test)]
@@ -162,57 +143,30 @@ mod tests {
         let file = directory.path().join("url");
         std::fs::write(&file, format!("{URL}\n")).unwrap();
         let environment: Environment = [(DATABASE_URL, "postgresql://e@127.0.0.1:1/e")].into();
-        let none = TargetSource {
-            file: None,
-            option: None,
-        };
-        let both = TargetSource {
-            file: Some(&file),
-            option: Some(URL),
-        };
+        let none = TargetSource { file: None, option: None };
+        let both = TargetSource { file: Some(&file), option: Some(URL) };
         let canonical = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
-        let by_file = TargetSource {
-            option: None,
-            ..both
-        };
+        let by_file = TargetSource { option: None, ..both };
         let by_option = TargetSource { file: None, ..both };
         assert_eq!(obtain(by_file, &environment).unwrap(), canonical);
         assert_eq!(obtain(by_option, &environment).unwrap(), canonical);
-        assert_eq!(
-            obtain(none, &environment).unwrap(),
-            "postgresql://e@127.0.0.1:1/e"
-        );
+        assert_eq!(obtain(none, &environment).unwrap(), "postgresql://e@127.0.0.1:1/e");
         assert_eq!(obtain(both, &environment).unwrap_err(), Code::TwoTargets);
-        assert_eq!(
-            obtain(none, &Environment::default()).unwrap_err(),
-            Code::NoTarget
-        );
+        assert_eq!(obtain(none, &Environment::default()).unwrap_err(), Code::NoTarget);
     }
 
     #[test]
     fn a_file_holds_one_line() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("url");
-        let source = TargetSource {
-            file: Some(&file),
-            option: None,
-        };
-        assert_eq!(
-            obtain(source, &Environment::default()).unwrap_err(),
-            Code::TargetUnreadable
-        );
+        let source = TargetSource { file: Some(&file), option: None };
+        assert_eq!(obtain(source, &Environment::default()).unwrap_err(), Code::TargetUnreadable);
         std::fs::write(&file, format!("{URL}\r\n")).unwrap();
         assert!(obtain(source, &Environment::default()).is_ok());
         std::fs::write(&file, format!("{URL}\n\n")).unwrap();
-        assert_eq!(
-            obtain(source, &Environment::default()).unwrap_err(),
-            Code::UrlBytes
-        );
+        assert_eq!(obtain(source, &Environment::default()).unwrap_err(), Code::UrlBytes);
         std::fs::write(&file, "x".repeat(URL_LIMIT + 1)).unwrap();
-        assert_eq!(
-            obtain(source, &Environment::default()).unwrap_err(),
-            Code::TargetUnreadable
-        );
+        assert_eq!(obtain(source, &Environment::default()).unwrap_err(), Code::TargetUnreadable);
     }
 
     #[test]
@@ -226,10 +180,7 @@ mod tests {
             directory.path().display()
         );
         let config = Config::parse(&text).unwrap();
-        let source = TargetSource {
-            file: None,
-            option: None,
-        };
+        let source = TargetSource { file: None, option: None };
         let slot = "preview-2".parse().unwrap();
         let obtained = || obtain_target(source, &Environment::default(), &config, slot);
         let mode = |mode| {

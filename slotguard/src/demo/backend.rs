@@ -21,10 +21,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 pub(super) fn planted_secrets() -> [(&'static str, &'static str); 4] {
     [
         ("STRIPE_SECRET_KEY", "demo-secret-key"),
-        (
-            "PRODUCTION_DATABASE_URL",
-            "postgresql://app:demo-secret@127.0.0.9:5432/app_production",
-        ),
+        ("PRODUCTION_DATABASE_URL", "postgresql://app:demo-secret@127.0.0.9:5432/app_production"),
         ("DEPLOY_BACKEND_RELOAD_CMD", "systemctl reload app"),
         ("PGPASSWORD", "demo-secret"),
     ]
@@ -58,12 +55,7 @@ impl Backend {
         let log = stage.log(slot);
         let cannot = |error: std::io::Error| {
             let message = format!("the backend of {slot} cannot be started");
-            Denial::new(
-                Code::DemoStep,
-                message,
-                error.to_string(),
-                "a running wrapper",
-            )
+            Denial::new(Code::DemoStep, message, error.to_string(), "a running wrapper")
         };
         let stderr = File::create(&log).map_err(cannot)?;
         let child = child::command(wrapper, &args)
@@ -74,20 +66,12 @@ impl Backend {
             .map_err(cannot)?;
         let shown_args = ["exec", "--slot", &slot_text, "…", "--", "sample-backend"];
         let typed = child::typed(wrapper, &shown_args);
-        Ok(Self {
-            slot,
-            child,
-            typed,
-            log,
-        })
+        Ok(Self { slot, child, typed, log })
     }
 
     pub(super) fn describe_start(&self) -> String {
         let Self { typed, child, .. } = self;
-        format!(
-            "$ {typed}  (pid {}, the wrapper became the backend)",
-            child.id()
-        )
+        format!("$ {typed}  (pid {}, the wrapper became the backend)", child.id())
     }
 
     /// Waits until the backend answers from its database.
@@ -102,11 +86,7 @@ impl Backend {
                 let log = std::fs::read_to_string(&self.log).unwrap_or_default();
                 let last = log.lines().last().unwrap_or("nothing in its log");
                 let what = format!("the backend of {} does not become ready", self.slot);
-                return Err(unexpected(
-                    &what,
-                    &shown(last),
-                    "an answer from /api/health",
-                ));
+                return Err(unexpected(&what, &shown(last), "an answer from /api/health"));
             }
             std::thread::sleep(BETWEEN_LOOKS);
         }
@@ -121,19 +101,12 @@ impl Backend {
     /// Returns the names of the variables that the backend has.
     pub(super) fn environment(&self) -> Result<Vec<String>, Denial> {
         let answer = http::get(self.slot.backend_port(), "/api/environment");
-        let names = answer.as_ref().and_then(Value::as_array).map(|names| {
-            names
-                .iter()
-                .filter_map(Value::as_str)
-                .map(ToOwned::to_owned)
-                .collect()
-        });
+        let names = answer
+            .as_ref()
+            .and_then(Value::as_array)
+            .map(|names| names.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect());
         names.ok_or_else(|| {
-            unexpected(
-                "a backend does not tell its environment",
-                "no answer",
-                "a list of names",
-            )
+            unexpected("a backend does not tell its environment", "no answer", "a list of names")
         })
     }
 
@@ -143,9 +116,7 @@ impl Backend {
         if status.is_some_and(|status| status.success()) {
             return Ok(());
         }
-        let found = status.map_or("it had to be killed".to_owned(), |status| {
-            status.to_string()
-        });
+        let found = status.map_or("it had to be killed".to_owned(), |status| status.to_string());
         let what = format!("the backend of {} did not end well", self.slot);
         Err(unexpected(&what, &found, "exit status 0 after SIGTERM"))
     }
@@ -154,9 +125,7 @@ impl Backend {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Some(status);
         }
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)?;
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)?;
         let _ = kill_process(pid, Signal::TERM);
         let begun = Instant::now();
         while begun.elapsed() < STOPPED_WITHIN {

@@ -20,7 +20,5 @@ pub(super) fn get(port: u16, path: &str) -> Option<Value> {
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200 ")
-        .then(|| serde_json::from_str(body).ok())
-        .flatten()
+    head.starts_with("HTTP/1.1 200 ").then(|| serde_json::from_str(body).ok()).flatten()
 }

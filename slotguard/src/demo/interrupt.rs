@@ -14,12 +14,7 @@ pub(super) fn listen() -> Result<(), Denial> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(asked)).map_err(|error| {
             let message = "signals cannot be listened to";
-            Denial::new(
-                Code::Internal,
-                message,
-                error.to_string(),
-                "a signal handler",
-            )
+            Denial::new(Code::Internal, message, error.to_string(), "a signal handler")
         })?;
     }
     Ok(())
@@ -27,10 +22,7 @@ pub(super) fn listen() -> Result<(), Denial> {
 
 /// Ends the step when somebody asked for it.
 pub(super) fn check() -> Result<(), Denial> {
-    if ASKED
-        .get()
-        .is_some_and(|asked| asked.load(Ordering::Relaxed))
-    {
+    if ASKED.get().is_some_and(|asked| asked.load(Ordering::Relaxed)) {
         return Err(Denial::new(
             Code::DemoStep,
             "the demo was interrupted",

@@ -41,9 +41,7 @@ fn play(console: &Console, options: &Demo) -> Result<(), Denial> {
     stage.provision(&slots)?;
     narrator
         .say("app_preview_1, app_preview_2, app_preview_3: one role each, no other may connect");
-    narrator.say(&format!(
-        "{PRODUCTION}: one table, which must be the same at the end"
-    ));
+    narrator.say(&format!("{PRODUCTION}: one table, which must be the same at the end"));
     let before = stage.production_fingerprint()?;
 
     narrator.act("Migrations, applied to each slot only with the proof that it is the slot's own");
@@ -80,9 +78,7 @@ fn play(console: &Console, options: &Demo) -> Result<(), Denial> {
     if before != after {
         return Err(unexpected("production has changed", &after, &before));
     }
-    narrator.say(&format!(
-        "{PRODUCTION} is what it was; backends, server and files are gone"
-    ));
+    narrator.say(&format!("{PRODUCTION} is what it was; backends, server and files are gone"));
     narrator.summary();
     Ok(())
 }
@@ -98,9 +94,7 @@ fn require_free_ports(slots: &SlotSet) -> Result<(), Denial> {
                 error.to_string(),
                 format!("127.0.0.1:{port} free"),
             )
-            .help(format!(
-                "stop what listens there (`ss -ltnp 'sport = :{port}'` names it)"
-            )));
+            .help(format!("stop what listens there (`ss -ltnp 'sport = :{port}'` names it)")));
         }
     }
     Ok(())
@@ -109,10 +103,8 @@ fn require_free_ports(slots: &SlotSet) -> Result<(), Denial> {
 fn migrate(narrator: &mut Narrator<'_>, stage: &Stage, slot: SlotId) -> Result<(), Denial> {
     let slot_text = slot.to_string();
     let migrations = stage.migrations(slot);
-    let typed = Typed::new(
-        "migrate-runner",
-        &["apply", "--slot", &slot_text, "--migrations", &migrations],
-    );
+    let typed =
+        Typed::new("migrate-runner", &["apply", "--slot", &slot_text, "--migrations", &migrations]);
     // The first slot is shown in full; the others would only repeat it.
     narrator.success(stage, &typed, slot.number() == 1)
 }
@@ -129,39 +121,22 @@ fn start(narrator: &mut Narrator<'_>, stage: &Stage, slot: SlotId) -> Result<Bac
             &slot.database_name(),
         ));
     }
-    narrator.say(&format!(
-        "  GET http://127.0.0.1:{}/api/health  {answer}",
-        slot.backend_port()
-    ));
+    narrator.say(&format!("  GET http://127.0.0.1:{}/api/health  {answer}", slot.backend_port()));
     Ok(backend)
 }
 
 fn show_environment(narrator: &mut Narrator<'_>, backends: &[Backend]) -> Result<(), Denial> {
     let planted = backend::planted_secrets();
     let names: Vec<&str> = planted.iter().map(|(name, _)| *name).collect();
-    narrator.say(&format!(
-        "the worker's environment had {}",
-        names.join(", ")
-    ));
+    narrator.say(&format!("the worker's environment had {}", names.join(", ")));
     for backend in backends {
         let arrived = backend.environment()?;
         if let Some(name) = names.iter().find(|name| arrived.iter().any(|a| a == *name)) {
-            return Err(unexpected(
-                "a production secret arrived",
-                name,
-                "none of them",
-            ));
+            return Err(unexpected("a production secret arrived", name, "none of them"));
         }
     }
-    let arrived = backends
-        .first()
-        .map(Backend::environment)
-        .transpose()?
-        .unwrap_or_default();
-    narrator.say(&format!(
-        "the backend of preview-1 has {}",
-        arrived.join(", ")
-    ));
+    let arrived = backends.first().map(Backend::environment).transpose()?.unwrap_or_default();
+    narrator.say(&format!("the backend of preview-1 has {}", arrived.join(", ")));
     narrator.prove("no production secret in any backend");
     Ok(())
 }
@@ -177,10 +152,7 @@ fn mistakes(stage: &Stage) -> Vec<Mistake> {
     let port = stage.port();
     let url = |role: &str, rest: &str| format!("postgresql://{role}@127.0.0.1:{port}/{rest}");
     let check = |url: &str| {
-        Typed::new(
-            "slotguard",
-            &["check", "--slot", "preview-1", "--database-url", url],
-        )
+        Typed::new("slotguard", &["check", "--slot", "preview-1", "--database-url", url])
     };
     let migrations = stage.migrations(guard_slot_1());
     let apply = ["apply", "--slot", "preview-1", "--migrations", &migrations];
@@ -198,10 +170,7 @@ fn mistakes(stage: &Stage) -> Vec<Mistake> {
         ),
         mistake(
             "an override behind the question mark",
-            check(&url(
-                "slot_1",
-                &format!("app_preview_1?dbname={PRODUCTION}"),
-            )),
+            check(&url("slot_1", &format!("app_preview_1?dbname={PRODUCTION}"))),
             Code::UrlParameter,
         ),
         mistake(
@@ -211,9 +180,7 @@ fn mistakes(stage: &Stage) -> Vec<Mistake> {
         ),
         mistake(
             "a server that is not the slots' own",
-            check(&format!(
-                "postgresql://slot_1@127.0.0.9:{port}/app_preview_1"
-            )),
+            check(&format!("postgresql://slot_1@127.0.0.9:{port}/app_preview_1")),
             Code::ForeignEndpoint,
         ),
         mistake(
@@ -239,18 +206,11 @@ fn mistakes(stage: &Stage) -> Vec<Mistake> {
 
 #[expect(clippy::expect_used, reason = "the default set is never empty")]
 fn guard_slot_1() -> SlotId {
-    SlotSet::default()
-        .iter()
-        .next()
-        .expect("the contract's three slots")
+    SlotSet::default().iter().next().expect("the contract's three slots")
 }
 
 /// A step that did not come out as announced.
 fn unexpected(what: &str, found: &str, expected: &str) -> Denial {
-    Denial::new(
-        Code::DemoStep,
-        format!("the demo stops: {what}"),
-        found,
-        expected,
-    )
+    let found = found.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    Denial::new(Code::DemoStep, format!("the demo stops: {what}"), found, expected)
 }

@@ -23,11 +23,7 @@ pub(super) struct Typed {
 impl Typed {
     pub(super) fn new(program: &'static str, args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        Self {
-            program,
-            args,
-            environment: Vec::new(),
-        }
+        Self { program, args, environment: Vec::new() }
     }
 
     /// Adds a variable to the environment the command runs in.
@@ -38,38 +34,22 @@ impl Typed {
 
     fn shown(&self) -> String {
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
-        let variables = self
-            .environment
-            .iter()
-            .map(|(name, value)| format!("{name}={value} "));
+        let variables = self.environment.iter().map(|(name, value)| format!("{name}={value} "));
         variables.collect::<String>() + &child::typed(Path::new(self.program), &args)
     }
 
     /// Runs the command with the stage's configuration.
     fn run(&self, stage: &Stage, format: Format) -> std::io::Result<Output> {
-        let format = if format == Format::Human {
-            "human"
-        } else {
-            "json"
-        };
+        let format = if format == Format::Human { "human" } else { "json" };
         let config = stage.config();
         // Options of ours go in front of `--`, behind which the program's own begin.
-        let end = self
-            .args
-            .iter()
-            .position(|arg| arg == "--")
-            .unwrap_or(self.args.len());
+        let end = self.args.iter().position(|arg| arg == "--").unwrap_or(self.args.len());
         let (front, back) = self.args.split_at(end);
         let mut args: Vec<&str> = front.iter().map(String::as_str).collect();
         args.extend(["--config", &config, "--format", format]);
         args.extend(back.iter().map(String::as_str));
-        let environment = self
-            .environment
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()));
-        child::command(stage.sibling(self.program), &args)
-            .envs(environment)
-            .output()
+        let environment = self.environment.iter().map(|(name, value)| (*name, value.as_str()));
+        child::command(stage.sibling(self.program), &args).envs(environment).output()
     }
 }
 
@@ -95,11 +75,7 @@ pub(super) struct Narrator<'a> {
 
 impl<'a> Narrator<'a> {
     pub(super) fn new(console: &'a Console) -> Self {
-        let narrator = Self {
-            console,
-            act: 0,
-            proved: 0,
-        };
+        let narrator = Self { console, act: 0, proved: 0 };
         narrator.line("Slotguard demo: preview environments that cannot hurt production");
         narrator
     }
@@ -118,9 +94,7 @@ impl<'a> Narrator<'a> {
         let lines = output.map(|output| [&output.stdout[..], &output.stderr[..]].concat());
         let lines = lines.unwrap_or_default();
         let lines = String::from_utf8_lossy(&lines);
-        let output_lines = lines
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
+        let output_lines = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
         self.console.object(&Step {
             schema: "slotguard.demo/1",
             act: self.act,
@@ -166,24 +140,14 @@ impl<'a> Narrator<'a> {
         if self.is_human() {
             let text = String::from_utf8_lossy(&output.stdout);
             let last = text.lines().last().into_iter();
-            let lines: Vec<&str> = if in_full {
-                text.lines().collect()
-            } else {
-                last.collect()
-            };
-            lines
-                .iter()
-                .for_each(|line| self.line(&format!("     {line}")));
+            let lines: Vec<&str> = if in_full { text.lines().collect() } else { last.collect() };
+            lines.iter().for_each(|line| self.line(&format!("     {line}")));
         }
         if output.status.success() {
             return Ok(());
         }
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(unexpected(
-            &format!("`{}` failed", typed.shown()),
-            &why,
-            "exit status 0",
-        ))
+        Err(unexpected(&format!("`{}` failed", typed.shown()), &why, "exit status 0"))
     }
 
     /// Runs a command that must be refused with a certain code.
@@ -193,21 +157,13 @@ impl<'a> Narrator<'a> {
         let said = [&output.stdout[..], &output.stderr[..]].concat();
         let said = String::from_utf8_lossy(&said);
         if self.is_human() {
-            said.lines()
-                .for_each(|line| self.line(&format!("     {line}")));
+            said.lines().for_each(|line| self.line(&format!("     {line}")));
         }
         let exit = i32::from(ExitStatus::from(mistake.code).number());
-        self.line(&format!(
-            "     exit status {}",
-            output.status.code().unwrap_or(-1)
-        ));
+        self.line(&format!("     exit status {}", output.status.code().unwrap_or(-1)));
         if output.status.code() != Some(exit) || !said.contains(mistake.code.id()) {
             let expected = format!("{} and exit status {exit}", mistake.code);
-            return Err(unexpected(
-                "a refusal did not happen as it must",
-                &said,
-                &expected,
-            ));
+            return Err(unexpected("a refusal did not happen as it must", &said, &expected));
         }
         self.prove(mistake.title);
         Ok(())
@@ -217,11 +173,7 @@ impl<'a> Narrator<'a> {
         self.line(&format!("   $ {}", typed.shown()));
         let output = typed.run(stage, self.console.format());
         let output = output.map_err(|error| {
-            unexpected(
-                &format!("`{}` cannot run", typed.shown()),
-                &error.to_string(),
-                "a program",
-            )
+            unexpected(&format!("`{}` cannot run", typed.shown()), &error.to_string(), "a program")
         })?;
         if !self.is_human() {
             self.step(title, Some(typed.shown()), Some(&output));

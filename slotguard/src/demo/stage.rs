@@ -34,9 +34,7 @@ impl Stage {
     /// Starts the server and writes what the programs need.
     pub(super) fn set(options: &Demo, slots: &SlotSet) -> Result<Self, Denial> {
         require_sample(&options.sample)?;
-        let siblings = SIBLINGS
-            .iter()
-            .map(|name| Ok((*name, sibling::find(name)?)));
+        let siblings = SIBLINGS.iter().map(|name| Ok((*name, sibling::find(name)?)));
         let siblings = siblings.collect::<Result<Vec<_>, Denial>>()?;
         let backend = sibling::beside("sample-backend")?;
         let cluster = start_cluster(options)?;
@@ -44,15 +42,8 @@ impl Stage {
         let directory = directory.map_err(|error| cannot("make a directory", &error))?;
         let passwords = slots.iter().map(|slot| Ok((slot, random_hex()?)));
         let passwords = passwords.collect::<Result<Vec<_>, Denial>>()?;
-        let stage = Self {
-            cluster,
-            directory,
-            siblings,
-            passwords,
-        };
-        stage
-            .write_files(&options.sample, &backend)
-            .map_err(|e| cannot("write its files", &e))?;
+        let stage = Self { cluster, directory, siblings, passwords };
+        stage.write_files(&options.sample, &backend).map_err(|e| cannot("write its files", &e))?;
         Ok(stage)
     }
 
@@ -138,34 +129,21 @@ impl Stage {
 
     pub(super) fn describe_server(&self) -> String {
         let major = self.cluster.programs().major();
-        format!(
-            "PostgreSQL {major} on 127.0.0.1:{}, gone when this ends",
-            self.port()
-        )
+        format!("PostgreSQL {major} on 127.0.0.1:{}, gone when this ends", self.port())
     }
 
     /// Creates one role and one database for each slot, and production beside them.
     pub(super) fn provision(&self, slots: &SlotSet) -> Result<(), Denial> {
         let sql = |database: &str, text: &str| {
             self.cluster.run_sql(database, text).map_err(|error| {
-                unexpected(
-                    "the server cannot be provisioned",
-                    &error.to_string(),
-                    "plain SQL",
-                )
+                unexpected("the server cannot be provisioned", &error.to_string(), "plain SQL")
             })
         };
-        sql(
-            "postgres",
-            "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC",
-        )?;
+        sql("postgres", "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")?;
         for slot in slots.iter() {
             let (database, number) = (slot.database_name(), slot.number());
             let password = self.password(slot);
-            sql(
-                "postgres",
-                &format!("CREATE ROLE slot_{number} LOGIN PASSWORD '{password}'"),
-            )?;
+            sql("postgres", &format!("CREATE ROLE slot_{number} LOGIN PASSWORD '{password}'"))?;
             sql("postgres", &format!("CREATE DATABASE {database}"))?;
             let rights = format!(
                 "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
@@ -190,44 +168,29 @@ impl Stage {
 
     /// Returns what production holds, as a text that changes with it.
     pub(super) fn production_fingerprint(&self) -> Result<String, Denial> {
-        let sql = "SELECT string_agg(relname || relkind, ',' ORDER BY relname) FROM pg_class \
+        let sql = "SELECT string_agg(relname::text || relkind::text, ',' ORDER BY relname) FROM pg_class \
                    WHERE relnamespace = 'public'::regnamespace; SELECT * FROM customers;";
         self.cluster.run_sql(PRODUCTION, sql).map_err(|error| {
-            unexpected(
-                "production cannot be looked at",
-                &error.to_string(),
-                "one table",
-            )
+            unexpected("production cannot be looked at", &error.to_string(), "one table")
         })
     }
 
     /// Tries to enter production with a slot's own role and password; the server must refuse.
     pub(super) fn slot_role_meets_production(&self) -> Result<String, Denial> {
         let slot = super::guard_slot_1();
-        match self
-            .cluster
-            .run_sql_as("slot_1", self.password(slot), PRODUCTION, "SELECT 1")
-        {
-            Ok(_) => Err(unexpected(
-                "slot_1 entered production",
-                "a session",
-                "a refusal",
-            )),
+        match self.cluster.run_sql_as("slot_1", self.password(slot), PRODUCTION, "SELECT 1") {
+            Ok(_) => Err(unexpected("slot_1 entered production", "a session", "a refusal")),
             Err(error) => Ok(last_line(&error.to_string())),
         }
     }
 
     /// Ends the server and removes everything.
     pub(super) fn strike(self) -> Result<(), Denial> {
-        let Self {
-            cluster, directory, ..
-        } = self;
+        let Self { cluster, directory, .. } = self;
         cluster
             .stop()
             .map_err(|e| unexpected("the server does not end", &e.to_string(), "an end"))?;
-        directory
-            .close()
-            .map_err(|error| cannot("remove its files", &error))
+        directory.close().map_err(|error| cannot("remove its files", &error))
     }
 }
 
@@ -261,20 +224,12 @@ fn start_cluster(options: &Demo) -> Result<Cluster, Denial> {
         )
     })?;
     Cluster::builder(programs).start().map_err(|error| {
-        unexpected(
-            "the throw-away server does not start",
-            &error.to_string(),
-            "a running server",
-        )
+        unexpected("the throw-away server does not start", &error.to_string(), "a running server")
     })
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Denial {
-    unexpected(
-        &format!("it cannot {what}"),
-        &error.to_string(),
-        "a writable temporary directory",
-    )
+    unexpected(&format!("it cannot {what}"), &error.to_string(), "a writable temporary directory")
 }
 
 fn random_hex() -> Result<String, Denial> {

@@ -1,0 +1,126 @@
+//! The command line, from text to options; what the options mean is decided in [`crate::plan`].
+//!
+//! Options that every program shares come from `step-report`. `--config` is this crate's own,
+//! because here it does not fall back to `SLOTGUARD_CONFIG`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use step_report::cli::{FormatOption, TargetOptions};
+
+/// Starts programs of preview slots with nothing of the parent but what is allowed.
+#[derive(Debug, Parser)]
+#[command(name = "runtime-wrapper", version, after_help = exit_codes())]
+pub struct Cli {
+    /// `--format`.
+    #[command(flatten)]
+    pub format: FormatOption,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Replace this process by an allowed program of a slot
+    #[command(long_about = EXEC_ABOUT, after_help = exit_codes())]
+    Exec(ExecOptions),
+}
+
+/// The options of `exec`.
+#[derive(Debug, Clone, Args)]
+pub struct ExecOptions {
+    /// The slot the program belongs to, such as `preview-1`
+    #[arg(long, value_name = "SLOT")]
+    pub slot: String,
+    /// Configuration file [default: /etc/slotguard/slotguard.toml]
+    ///
+    /// `SLOTGUARD_CONFIG` is not read: the environment must not choose the policy.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory beneath `[roots] worktree` to run in [default: the slot's private home]
+    #[arg(long, value_name = "DIR")]
+    pub worktree: Option<OsString>,
+    /// `--database-url-file` and `--database-url`.
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Open descriptor, 3 or above, that gets events as JSON lines [default: standard error]
+    #[arg(long, value_name = "N")]
+    pub events_fd: Option<i32>,
+    /// The program, as an absolute path, and its arguments
+    #[arg(last = true, required = true, value_name = "PROG ARGS")]
+    pub words: Vec<OsString>,
+}
+
+const EXEC_ABOUT: &str = "\
+Replace this process by an allowed program of a slot.
+
+The database target, the program with its arguments and the worktree are checked first; any refusal \
+ends with a code and starts nothing. The program then runs under the same process id, with an \
+environment built from nothing, without inherited descriptors, and in its worktree or the slot's \
+private home. Standard output belongs to the program alone; events and refusals go to standard \
+error or --events-fd.
+
+Examples:
+  runtime-wrapper exec --slot preview-1 --worktree /srv/previews/feature-7 \\
+      -- /usr/bin/node server.js
+  runtime-wrapper exec --slot preview-2 --database-url-file /etc/slotguard/slot_2.url \\
+      --events-fd 3 -- /usr/bin/node server.js 3>>events.jsonl";
+
+fn exit_codes() -> String {
+    format!(
+        "{}\n  126 the program cannot be run\n  127 the program does not exist\n\
+         After a successful start the status is the program's own.",
+        step_report::exit::HELP
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<ExecOptions, ErrorKind> {
+        let line = ["runtime-wrapper", "exec"].iter().chain(words);
+        match Cli::try_parse_from(line) {
+            Ok(Cli { command: Command::Exec(options), .. }) => Ok(options),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_dashes_is_the_program_s() {
+        let options = parse(&["--slot", "preview-1", "--", "/bin/x", "--slot", "--", "y"]).unwrap();
+        assert_eq!(options.slot, "preview-1");
+        assert_eq!(options.words, ["/bin/x", "--slot", "--", "y"]);
+    }
+
+    #[test]
+    fn a_program_needs_a_slot_the_dashes_and_a_path() {
+        let missing = ErrorKind::MissingRequiredArgument;
+        assert_eq!(parse(&["--", "/bin/x"]).unwrap_err(), missing);
+        assert_eq!(parse(&["--slot", "preview-1"]).unwrap_err(), missing);
+        assert_eq!(parse(&["--slot", "preview-1", "--"]).unwrap_err(), missing);
+        let bare = parse(&["--slot", "preview-1", "/bin/x"]).unwrap_err();
+        assert_eq!(bare, ErrorKind::UnknownArgument);
+    }
+
+    #[test]
+    fn the_help_teaches() {
+        let help =
+            Cli::command().find_subcommand_mut("exec").unwrap().render_long_help().to_string();
+        assert_eq!(help.matches("  runtime-wrapper exec --slot").count(), 2);
+        for number in ["64", "65", "66", "69", "77", "78", "126", "127"] {
+            assert!(help.contains(&format!("\n  {number}")), "{number}\n{help}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What would be started, decided in one go: the proof that `exec` needs.
+//!
+//! [`plan`] reads the configuration, the target and the file of the program, and opens directories.
+//! It changes nothing but to make the slot's private directories. The environment is the one
+//! snapshot that it is handed; `SLOTGUARD_CONFIG` and `SLOT_IDS_CSV` in it are not asked, because a
+//! hostile environment must not choose the policy.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+
+use guard::config::Config;
+use guard::diagnostic::{Code, Denial, Warning, shown};
+use guard::environment::{ChildEnvironment, Environment};
+use guard::io::{inspect_program, load_config_at};
+use guard::program::ApprovedProgram;
+use guard::slot::SlotId;
+use guard::verify::{VerifiedTarget, verify};
+
+use crate::cli::ExecOptions;
+use crate::launch;
+use crate::places::{self, Places};
+use crate::report::{Dropped, Reporter, Start};
+
+/// What the kernel enforces in this build.
+const SANDBOX: &str = "none";
+
+/// Proof that a program with its target, environment and directory may be started for a slot.
+///
+/// Made only by [`plan`], and consumed by [`ExecPlan::apply`].
+///
+/// ```
+/// use guard::diagnostic::Denial;
+/// use runtime_wrapper::{plan::ExecPlan, report::Reporter};
+/// fn start(plan: ExecPlan, reporter: &Reporter) -> Denial {
+///     let Err(denial) = plan.apply(reporter);
+///     denial
+/// }
+/// ```
+///
+/// A plan is used once:
+///
+/// ```compile_fail
+/// use guard::diagnostic::Denial;
+/// use runtime_wrapper::{plan::ExecPlan, report::Reporter};
+/// fn start(plan: ExecPlan, reporter: &Reporter) -> Denial {
+///     let Err(denial) = plan.apply(reporter).or_else(|_| plan.apply(reporter));
+///     denial
+/// }
+/// ```
+///
+/// An environment snapshot and options become a plan through [`plan`] only:
+///
+/// ```
+/// use guard::{diagnostic::Denial, environment::Environment};
+/// use runtime_wrapper::{cli::ExecOptions, plan::{ExecPlan, plan}};
+/// fn decide(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan, Denial> {
+///     plan(options, environment)
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use guard::{diagnostic::Denial, environment::Environment};
+/// use runtime_wrapper::{cli::ExecOptions, plan::{ExecPlan, plan}};
+/// fn decide(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan, Denial> {
+///     plan(options, environment).map(|plan| ExecPlan { warnings: Vec::new(), ..plan })
+/// }
+/// ```
+#[derive(Debug)]
+pub struct ExecPlan {
+    target: VerifiedTarget,
+    program: ApprovedProgram,
+    places: Places,
+    environment: ChildEnvironment,
+    warnings: Vec<Warning>,
+}
+
+/// Decides whether the program may be started, and with what.
+///
+/// # Errors
+/// Every refusal of the configuration, the slot, the required sandbox, the target, the program, the
+/// directories and the environment, in this order.
+pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan, Denial> {
+    let config = load_config_at(options.config.as_deref())?.config;
+    let slot = config.slot(&options.slot)?;
+    refuse_required_sandbox(&config)?;
+    let (target, warnings) = verify_target(options, environment, &config, slot)?;
+    let program = approve_program(&options.words, &config)?;
+    let places = places::prepare(slot, &config.roots, options.worktree.as_deref())?;
+    let environment = config.child.build(environment, &target, places.child())?;
+    Ok(ExecPlan { target, program, places, environment, warnings })
+}
+
+impl ExecPlan {
+    /// Becomes the program, after saying so.
+    ///
+    /// # Errors
+    /// Returns only what went wrong; nothing was started then.
+    pub fn apply(self, reporter: &Reporter) -> Result<Infallible, Denial> {
+        launch::confine(self.places.working_handle())?;
+        reporter.start(self.target.slot(), &self.start())?;
+        launch::become_program(&self.program, &self.environment)
+    }
+
+    /// Returns what is about to be started, without values.
+    #[must_use]
+    pub fn start(&self) -> Start<'_> {
+        Start {
+            program_key: self.program.key(),
+            program_path: self.program.path(),
+            argument_count: self.program.args().len(),
+            canonical: self.target.canonical(),
+            database: self.target.database(),
+            user: self.target.role(),
+            host: self.target.host().to_string(),
+            port: self.target.port(),
+            backend_port: self.target.slot().backend_port(),
+            working_directory: self.places.working_directory(),
+            passed: self.environment.names().collect(),
+            dropped: self
+                .environment
+                .dropped()
+                .map(|decision| Dropped { name: &decision.name, reason: &decision.reason })
+                .collect(),
+            warnings: &self.warnings,
+            sandbox: SANDBOX,
+            pid: std::process::id(),
+        }
+    }
+}
+
+/// A demand that cannot be met is a refusal; a configuration without one is said in every event.
+fn refuse_required_sandbox(config: &Config) -> Result<(), Denial> {
+    let features = config.sandbox_require.as_deref().unwrap_or_default();
+    if features.is_empty() {
+        return Ok(());
+    }
+    Err(Denial::new(
+        Code::SandboxUnavailable,
+        "this build enforces no kernel rules yet",
+        format!("{} features under `[sandbox] require`", features.len()),
+        "`require = []`, which starts programs without a kernel sandbox",
+    ))
+}
+
+/// The target alone is judged: the environment that came with it is not passed on.
+fn verify_target(
+    options: &ExecOptions,
+    environment: &Environment,
+    config: &Config,
+    slot: SlotId,
+) -> Result<(VerifiedTarget, Vec<Warning>), Denial> {
+    let (target, _, mut warnings) = options.target.obtain(slot, environment, config)?;
+    let target = verify(slot, target, &config.database)?;
+    warnings.extend(target.warnings(&config.database));
+    Ok((target, warnings))
+}
+
+fn approve_program(words: &[OsString], config: &Config) -> Result<ApprovedProgram, Denial> {
+    let (path, args) = read_words(words)?;
+    let program = config.programs.approve(path, &args)?;
+    inspect_program(&program)?;
+    Ok(program)
+}
+
+/// Reads the program and its arguments as text, since the allowlist compares text.
+fn read_words(words: &[OsString]) -> Result<(&str, Vec<String>), Denial> {
+    let Some((path, args)) = words.split_first() else {
+        return Err(Denial::new(
+            Code::Usage,
+            "no program was given",
+            "nothing after `--`",
+            "a program",
+        ));
+    };
+    let path = path.to_str().ok_or_else(|| {
+        let lossy = shown(&path.to_string_lossy());
+        Denial::new(
+            Code::ProgramNotAllowed,
+            format!("`{lossy}` is not an allowed program"),
+            format!("program `{lossy}`, which is not UTF-8"),
+            "a path of UTF-8 text",
+        )
+    })?;
+    let args = args.iter().enumerate().map(|(index, arg)| {
+        let text = arg.to_str().map(str::to_owned);
+        text.ok_or_else(|| refuse_argument(path, index + 1))
+    });
+    Ok((path, args.collect::<Result<_, _>>()?))
+}
+
+fn refuse_argument(path: &str, position: usize) -> Denial {
+    Denial::new(
+        Code::ProgramArguments,
+        format!("`{}` is not allowed with these arguments", shown(path)),
+        format!("argument {position} is not UTF-8"),
+        "arguments of UTF-8 text",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    const URL: &str = "postgresql://slot_1:s3cret@127.0.0.1:5432/app_preview_1";
+
+    struct Bench {
+        directory: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new(extra: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let at = directory.path().display();
+            let text = format!(
+                "version = 1\n[roots]\nstate = \"{at}/state\"\n\
+                 [programs.backend]\npath = \"/usr/bin/env\"\nargs = [\"x\"]\n{extra}"
+            );
+            let path = directory.path().join("slotguard.toml");
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .unwrap();
+            Self { directory }
+        }
+
+        fn plan(&self, words: &[&str], environment: &[(&str, &str)]) -> Result<ExecPlan, Denial> {
+            let config = self.directory.path().join("slotguard.toml");
+            let start = ["runtime-wrapper", "exec", "--config"].map(OsString::from);
+            let line = start
+                .into_iter()
+                .chain([config.into_os_string()])
+                .chain(words.iter().map(OsString::from));
+            let Command::Exec(options) = Cli::parse_from(line).command;
+            let pairs = environment.iter().map(|(n, v)| ((*n).into(), (*v).into()));
+            plan(&options, &Environment::new(pairs))
+        }
+    }
+
+    const GOOD: [&str; 5] = ["--slot", "preview-1", "--", "/usr/bin/env", "x"];
+
+    #[test]
+    fn a_plan_says_what_would_be_started_without_values() {
+        let bench = Bench::new("");
+        let parent = [("DATABASE_URL", URL), ("PGHOST", "h1dden"), ("LANG", "C")];
+        let plan = bench.plan(&GOOD, &parent).unwrap();
+        let start = plan.start();
+        assert_eq!(start.program_key, "backend");
+        assert_eq!(start.argument_count, 1);
+        assert_eq!(start.canonical, "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
+        assert!(start.passed.contains(&"LANG") && !start.passed.contains(&"PGHOST"));
+        assert_eq!(start.dropped[0].name, "PGHOST");
+        assert_eq!(start.sandbox, "none");
+        assert_eq!(start.warnings[0].code(), Code::EndpointNotPinned);
+        let said = serde_json::to_string(&start).unwrap() + &format!("{plan:?}");
+        assert!(!said.contains("s3cret") && !said.contains("h1dden"), "{said}");
+    }
+
+    #[test]
+    fn the_environment_chooses_neither_policy_nor_slots() {
+        let bench = Bench::new("");
+        let parent = [
+            ("DATABASE_URL", URL),
+            ("SLOTGUARD_CONFIG", "/nonexistent"),
+            ("SLOT_IDS_CSV", "preview-9"),
+        ];
+        assert!(bench.plan(&GOOD, &parent).is_ok());
+    }
+
+    #[test]
+    fn an_option_beats_the_environment_s_target() {
+        let bench = Bench::new("");
+        let parent = [("DATABASE_URL", "postgresql://a@127.0.0.1:5432/app_production")];
+        let line: Vec<&str> = ["--database-url", URL].into_iter().chain(GOOD).collect();
+        let plan = bench.plan(&line, &parent).unwrap();
+        assert_eq!(plan.start().database, "app_preview_1");
+        assert!(plan.warnings.iter().any(|warning| warning.code() == Code::PasswordOnCommandLine));
+        assert_eq!(bench.plan(&GOOD, &parent).unwrap_err().code(), Code::ForeignDatabase);
+    }
+
+    #[test]
+    fn a_required_sandbox_is_refused_and_an_empty_list_is_not() {
+        let parent = [("DATABASE_URL", URL)];
+        let code = |extra| {
+            let plan = Bench::new(extra).plan(&GOOD, &parent);
+            plan.err().map(|denial| denial.code())
+        };
+        assert_eq!(code("[sandbox]\nrequire = []\n"), None);
+        let demanded = code("[sandbox]\nrequire = [\"fs\"]\n");
+        assert_eq!(demanded, Some(Code::SandboxUnavailable));
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused() {
+        let parent = [("DATABASE_URL", URL), ("X", "1"), ("X", "2")];
+        let denial = Bench::new("").plan(&GOOD, &parent).unwrap_err();
+        assert_eq!(denial.code(), Code::EnvDuplicate);
+    }
+
+    #[test]
+    fn a_refused_program_leaves_no_directories() {
+        let bench = Bench::new("");
+        let line = ["--slot", "preview-1", "--", "/usr/bin/env", "y"];
+        let denial = bench.plan(&line, &[("DATABASE_URL", URL)]).unwrap_err();
+        assert_eq!(denial.code(), Code::ProgramArguments);
+        assert!(!bench.directory.path().join("state").exists());
+    }
+
+    #[test]
+    fn words_that_are_not_text_are_refused_without_repeating_arguments() {
+        let bad = || OsString::from_vec(b"hunter2\xff".to_vec());
+        let denial = read_words(&[bad()]).unwrap_err();
+        assert_eq!(denial.code(), Code::ProgramNotAllowed);
+        let denial = read_words(&["/x".into(), "a".into(), bad()]).unwrap_err();
+        assert_eq!(denial.code(), Code::ProgramArguments);
+        assert_eq!(denial.found(), "argument 2 is not UTF-8");
+        assert!(!format!("{denial:?}").contains("hunter2"));
+        assert_eq!(read_words(&[]).unwrap_err().code(), Code::Usage);
+    }
+}
