@@ -52,6 +52,9 @@ enum Command {
     Explain {
         /// The code, such as SG2101
         code: Option<String>,
+        /// Write all of them as one Markdown page
+        #[arg(long, conflicts_with = "code")]
+        markdown: bool,
     },
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
@@ -100,7 +103,8 @@ pub fn main() -> ExitStatus {
     match &cli.command {
         Command::Check(options) if options.stdin => request::answer_all(&console, options),
         Command::Check(options) => check::run(&console, options),
-        Command::Explain { code } => explain::run(&console, code.as_deref()),
+        Command::Explain { markdown: true, .. } => explain::page(&console),
+        Command::Explain { code, .. } => explain::run(&console, code.as_deref()),
         Command::Demo(options) => demo::run(&console, options),
         Command::Completions { shell } => completions(*shell),
     }

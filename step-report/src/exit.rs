@@ -55,6 +55,7 @@ impl ExitStatus {
 impl From<Class> for ExitStatus {
     fn from(class: Class) -> Self {
         match class {
+            Class::Notice => Self::Done,
             Class::Usage => Self::Usage,
             Class::BadData => Self::BadData,
             Class::InputMissing => Self::InputMissing,

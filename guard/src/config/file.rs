@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Config, Roots, SandboxFeature};
 use crate::database_url::DatabaseTarget;
 use crate::diagnostic::{Code, Denial, shown};
-use crate::environment::ChildPolicy;
+use crate::environment::EnvPolicy;
 use crate::path::AbsolutePath;
 use crate::policy::{DatabasePolicy, Endpoint};
 use crate::program::{ProgramEntry, Programs};
@@ -122,7 +122,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         database,
         password_file,
         roots: parse_roots(file.roots)?,
-        child: ChildPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
+        child: EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
         programs: parse_programs(file.programs)?,
         sandbox_require: file.sandbox.require,
         slots,

@@ -6,7 +6,7 @@
 mod file;
 
 use crate::diagnostic::{Code, Denial};
-use crate::environment::ChildPolicy;
+use crate::environment::EnvPolicy;
 use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
 use crate::program::Programs;
@@ -28,7 +28,7 @@ pub struct Config {
     /// Directories that file operations stay beneath.
     pub roots: Roots,
     /// What a child's environment may hold.
-    pub child: ChildPolicy,
+    pub child: EnvPolicy,
     /// What may be started.
     pub programs: Programs,
     /// What the kernel must enforce; `None` when the file does not say.

@@ -8,6 +8,8 @@ use std::fmt;
 /// What kind of failure a code stands for; each program maps it to one exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
+    /// Worth knowing; nothing is refused.
+    Notice,
     /// The command line is wrong, or it names an unknown slot.
     Usage,
     /// Input was read and is not acceptable as data.
@@ -334,7 +336,7 @@ catalogue! {
         bad: "--database-url-file /does/not/exist",
         good: "--database-url-file - with the URL on standard input",
     }
-    PasswordOnCommandLine "SG2204" BadData {
+    PasswordOnCommandLine "SG2204" Notice {
         summary: "a password was given on the command line",
         condition: "`--database-url` holds a password (a warning, never a refusal).",
         effect: "Every user of the host can read the command lines of running processes.",
@@ -342,7 +344,7 @@ catalogue! {
         bad: "--database-url postgresql://slot_1:pw@127.0.0.1:5432/app_preview_1",
         good: "--database-url-file /etc/slotguard/slot_1.url",
     }
-    EndpointNotPinned "SG2205" BadData {
+    EndpointNotPinned "SG2205" Notice {
         summary: "the endpoint is not pinned",
         condition: "`[database] endpoints` is not configured, so any port of 127.0.0.1 or [::1] passes (a warning, never a refusal).",
         effect: "A tunnel or a second server on this host could answer on another port.",
@@ -398,7 +400,7 @@ catalogue! {
         bad: "an entry whose name is empty",
         good: "NAME=value",
     }
-    EnvDropped "SG3007" BadData {
+    EnvDropped "SG3007" Notice {
         summary: "variables were kept from the program",
         condition: "Variables of the wrapper's environment are not on the allowlist (a note, never a refusal).",
         effect: "The program does not see them.",

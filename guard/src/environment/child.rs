@@ -50,7 +50,7 @@ const MAX_VALUE: usize = 8192;
 
 /// Which variables a child gets beside the computed ones (`[env]` of the configuration).
 #[derive(Debug, Clone, Default)]
-pub struct ChildPolicy {
+pub struct EnvPolicy {
     inherit: BTreeSet<String>,
     block: BTreeSet<String>,
     set: BTreeMap<String, Template>,
@@ -69,23 +69,23 @@ pub struct ChildPlaces {
 
 /// The finished environment of a child.
 ///
-/// Made only by [`ChildPolicy::build`], so a program that is started with one cannot have
+/// Made only by [`EnvPolicy::build`], so a program that is started with one cannot have
 /// inherited anything by accident.
 ///
 /// ```
 /// use guard::{database_url::DatabaseTarget, policy::DatabasePolicy, verify::verify};
-/// use guard::environment::{ChildEnvironment, ChildPlaces, ChildPolicy, Environment};
+/// use guard::environment::{ChildEnvironment, ChildPlaces, EnvPolicy, Environment};
 /// let target = DatabaseTarget::parse("postgresql://slot_1@127.0.0.1:5432/app_preview_1").unwrap();
 /// let proof = verify("preview-1".parse().unwrap(), target, &DatabasePolicy::default()).unwrap();
 /// let places = ChildPlaces { home: "/h".into(), temporary: "/t".into(), worktree: None };
 /// let child: ChildEnvironment =
-///     ChildPolicy::default().build(&Environment::default(), &proof, &places).unwrap();
+///     EnvPolicy::default().build(&Environment::default(), &proof, &places).unwrap();
 /// assert!(child.names().any(|name| name == "SLOT_ID"));
 /// ```
 ///
 /// ```compile_fail
 /// use guard::{database_url::DatabaseTarget, policy::DatabasePolicy, verify::verify};
-/// use guard::environment::{ChildEnvironment, ChildPlaces, ChildPolicy, Environment};
+/// use guard::environment::{ChildEnvironment, ChildPlaces, EnvPolicy, Environment};
 /// let target = DatabaseTarget::parse("postgresql://slot_1@127.0.0.1:5432/app_preview_1").unwrap();
 /// let proof = verify("preview-1".parse().unwrap(), target, &DatabasePolicy::default()).unwrap();
 /// let places = ChildPlaces { home: "/h".into(), temporary: "/t".into(), worktree: None };
@@ -123,7 +123,7 @@ pub enum Outcome {
     Dropped,
 }
 
-impl ChildPolicy {
+impl EnvPolicy {
     /// Checks the configured names once, for every slot.
     ///
     /// # Errors
@@ -346,7 +346,7 @@ mod tests {
     use crate::policy::DatabasePolicy;
 
     fn build<const N: usize>(
-        policy: &ChildPolicy,
+        policy: &EnvPolicy,
         parent: [(&str, &str); N],
     ) -> Result<ChildEnvironment, Denial> {
         let url = "postgresql://slot_1:p%40w@127.0.0.1:5432/app_preview_1";
@@ -361,8 +361,8 @@ mod tests {
         policy.build(&parent.into(), &proof, &places)
     }
 
-    fn policy(inherit: &[&str], set: &[(&str, &str)]) -> Result<ChildPolicy, Denial> {
-        ChildPolicy::new(
+    fn policy(inherit: &[&str], set: &[(&str, &str)]) -> Result<EnvPolicy, Denial> {
+        EnvPolicy::new(
             inherit.iter().map(ToString::to_string).collect(),
             vec!["BLOCKED".to_owned()],
             set.iter().map(|(n, v)| ((*n).to_owned(), Template::parse(v).unwrap())).collect(),
@@ -378,7 +378,7 @@ mod tests {
     fn en_4_to_en_9_are_computed_whatever_the_parent_says() {
         let parent =
             [("SLOT_ID", "preview-2"), ("DATABASE_URL", "postgres://prod/x"), ("HOME", "/root")];
-        let child = build(&ChildPolicy::default(), parent).unwrap();
+        let child = build(&EnvPolicy::default(), parent).unwrap();
         for (name, expected) in [
             ("SLOT_ID", "preview-1"),
             ("SLOT_NUM", "1"),
@@ -397,7 +397,7 @@ mod tests {
     fn se_6_nothing_else_arrives_by_default() {
         let parent =
             [("STRIPE_SECRET_KEY", "sk"), ("PGHOST", "x"), ("LANG", "C.UTF-8"), ("FOO", "1")];
-        let child = build(&ChildPolicy::default(), parent).unwrap();
+        let child = build(&EnvPolicy::default(), parent).unwrap();
         assert_eq!(value(&child, "LANG"), Some("C.UTF-8"));
         let dropped: Vec<&str> = child.dropped().map(|decision| decision.name.as_str()).collect();
         assert_eq!(dropped, ["FOO", "PGHOST", "STRIPE_SECRET_KEY"]);
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn duplicates_in_the_parent_are_refused() {
-        let denial = build(&ChildPolicy::default(), [("A", "1"), ("A", "1")]).unwrap_err();
+        let denial = build(&EnvPolicy::default(), [("A", "1"), ("A", "1")]).unwrap_err();
         assert_eq!(denial.code(), Code::EnvDuplicate);
     }
 

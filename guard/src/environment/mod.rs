@@ -2,14 +2,14 @@
 //!
 //! Two questions with two answers. [`judge`] refuses an environment that would move a connection
 //! away from `DATABASE_URL`; it is asked where the environment is the one the application runs in.
-//! [`ChildPolicy::build`] makes the environment of a child from nothing; what is not allowed is
+//! [`EnvPolicy::build`] makes the environment of a child from nothing; what is not allowed is
 //! left out and reported.
 
 mod child;
 mod judge;
 mod names;
 
-pub use child::{ChildEnvironment, ChildPlaces, ChildPolicy, Decision, Outcome};
+pub use child::{ChildEnvironment, ChildPlaces, Decision, EnvPolicy, Outcome};
 pub use judge::{judge, looks_like_database_url};
 pub use names::{Group, NameClass, Rule, classify};
 

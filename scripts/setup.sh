@@ -1,0 +1,61 @@
+# Shared by ./demo and ./test: finds Rust and the Postgres server programs, installing the latter.
+# Sourced, not run. Messages for people go to standard error.
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Prints the line that installs packages, and ends with 69 (unavailable).
+ask_to_install() {
+    say "$1 is missing. Install it with:"
+    say "    sudo apt-get install -y $2"
+    exit 69
+}
+
+need_cargo() {
+    command -v cargo >/dev/null 2>&1 && return
+    say "cargo is missing. Install Rust 1.95 or later, then run this again."
+    exit 69
+}
+
+# Debian keeps initdb and postgres off the PATH.
+has_postgres() {
+    for directory in $(printf '%s' "$PATH" | tr ':' ' ') /usr/lib/postgresql/*/bin; do
+        [ -x "$directory/initdb" ] && [ -x "$directory/postgres" ] && return 0
+    done
+    return 1
+}
+
+# Installs a package, as root; an ordinary user is told the exact line instead.
+install_package() {
+    name=$1
+    package=$2
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        ask_to_install "$name" "$package"
+    fi
+    say "Installing $package from the distribution …"
+    apt_get update
+    [ "$package" != postgresql ] || keep_default_cluster_away
+    apt_get install "$package" || ask_to_install "$name" "$package"
+}
+
+apt_get() {
+    action=$1
+    shift
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends "$action" "$@" >&2
+}
+
+# Every server here is a throw-away one; the one that the package would start is not wanted.
+keep_default_cluster_away() {
+    apt_get install postgresql-common || return 0
+    sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' \
+        /etc/postgresql-common/createcluster.conf
+}
+
+need_postgres() {
+    has_postgres || install_package "The PostgreSQL server" postgresql
+    has_postgres || ask_to_install "The PostgreSQL server" postgresql
+}
+
+# Linking needs a C compiler driver.
+need_linker() {
+    command -v cc >/dev/null 2>&1 || install_package "A C compiler (to link Rust programs)" gcc
+}
