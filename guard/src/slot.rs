@@ -187,6 +187,12 @@ impl SlotSet {
         self.0.iter().copied()
     }
 
+    /// Returns the lowest slot; a set is never empty.
+    #[must_use]
+    pub fn first(&self) -> SlotId {
+        self.0[0]
+    }
+
     /// Returns the slot if it is configured here.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use guard::verify::VerifiedTarget;
 use step_report::cli::{ConfigOption, FormatOption, TargetOptions};
 use step_report::console::{Console, Format};
 use step_report::exit::{self, ExitStatus};
+use step_report::logs::LogOption;
 
 use crate::files::MigrationSet;
 use crate::report::{self, Place};
@@ -20,30 +21,20 @@ use crate::session::GuardedSession;
 /// Before a socket opens, the target is judged by the guard; after connecting, the server itself
 /// must say that it is the slot's database. Each migration runs in a transaction of its own.
 #[derive(Debug, Parser)]
-#[command(name = "migrate-runner", version, after_help = exit::HELP, after_long_help = AFTER_HELP)]
+#[command(name = "migrate-runner", version, after_help = exit::HELP, after_long_help = exit::help_after(EXAMPLES))]
 struct Cli {
     #[command(flatten)]
     format: FormatOption,
-    /// Say more on standard error; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    verbose: u8,
+    #[command(flatten)]
+    log: LogOption,
     #[command(subcommand)]
     command: Command,
 }
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   migrate-runner plan --slot preview-1 --migrations db/migrations
-  migrate-runner apply --slot preview-1 --migrations db/migrations --format json
-
-Exit codes:
-  0   done
-  64  usage, or unknown slot
-  65  bad data: files and ledger disagree, or the server refused a migration
-  66  input missing: no target, no migrations
-  69  unavailable: the database does not answer
-  77  denied by the guard
-  78  configuration";
+  migrate-runner apply --slot preview-1 --migrations db/migrations --format json";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -84,7 +75,7 @@ pub fn main() -> ExitStatus {
         Ok(cli) => cli,
         Err(status) => return status,
     };
-    step_report::logs::start(cli.verbose);
+    cli.log.start();
     let console = Console::new(cli.format.format);
     let slot = &cli.command.options().slot;
     run(&console, &cli.command).unwrap_or_else(|denial| console.refuse(Some(slot), &denial))
@@ -127,7 +118,7 @@ async fn act(
     let (slot, place) = (target.slot(), Place::of(&target));
     let run = MigrationRun::new(GuardedSession::open(target).await?, set);
     if let Command::Apply(_) = command {
-        let mut observer = |progress: crate::run::Progress<'_>| {
+        let mut observer = |progress: crate::progress::Progress<'_>| {
             report::progress(console, slot, &progress);
         };
         let outcome = run.apply(&mut observer).await?;

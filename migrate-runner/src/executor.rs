@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::files::MigrationFile;
 use crate::history::{self, LEDGER};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::session::{GuardedSession, IDENTITY_COLUMNS, identity_facts};
 use crate::sql_error;
 
@@ -59,7 +59,7 @@ impl<'a> Executor<'a> {
     }
 
     async fn create_ledger(&mut self, sql: &str) -> Result<(), Denial> {
-        self.session.client().batch_execute(sql).await.map_err(|error| sql_error::ledger(&error))
+        self.session.client().batch_execute(sql).await.map_err(|error| history::refused(&error))
     }
 
     async fn apply(&mut self, sql: &str, ledger_row: &str) -> Result<(), Denial> {
@@ -108,7 +108,7 @@ async fn in_transaction(
             "no BEGIN, COMMIT, ROLLBACK or their kind in a migration",
         ));
     }
-    client.batch_execute(ledger_row).await.map_err(|error| sql_error::ledger(&error))?;
+    client.batch_execute(ledger_row).await.map_err(|error| history::refused(&error))?;
     client.batch_execute("COMMIT").await.map_err(refused)?;
     // Settings, prepared statements and temporary tables end with the migration that made them.
     client.batch_execute("DISCARD ALL").await.map_err(refused)
@@ -151,7 +151,7 @@ impl AsyncQuery<Vec<Migration>> for Executor<'_> {
     async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, Refused> {
         let answer = self.session.client().simple_query(query).await;
         let rows = answer
-            .map_err(|error| sql_error::ledger(&error))
+            .map_err(|error| history::refused(&error))
             .and_then(|answer| history::parse(&answer))
             .map_err(|denial| self.refuse(denial))?;
         Ok(rows.iter().filter_map(history::HistoryRow::to_migration).collect())

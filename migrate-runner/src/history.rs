@@ -41,7 +41,18 @@ pub async fn read(session: &GuardedSession) -> Result<Vec<HistoryRow>, Denial> {
 
 async fn query(session: &GuardedSession, text: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {
     let answer = session.client().simple_query(text).await;
-    answer.map_err(|error| sql_error::ledger(&error))
+    answer.map_err(|error| refused(&error))
+}
+
+/// Explains why the server refused to read or write the ledger.
+pub(crate) fn refused(error: &tokio_postgres::Error) -> Denial {
+    let Some(server) = error.as_db_error() else { return sql_error::lost(LEDGER, error) };
+    Denial::new(
+        Code::LedgerUnreadable,
+        format!("`{LEDGER}` cannot be read or written"),
+        format!("{} (SQLSTATE {})", shown(server.message()), server.code().code()),
+        "refinery's own table, readable and writable by the slot's role",
+    )
 }
 
 /// Parses the rows of an answer, whoever asked.

@@ -10,6 +10,7 @@ mod executor;
 pub mod files;
 pub mod history;
 mod name;
+pub mod progress;
 mod report;
 pub mod run;
 pub mod session;

@@ -8,7 +8,8 @@ use step_report::console::{Console, Format};
 use step_report::event::Event;
 
 use crate::comparison::{Comparison, Entry, State};
-use crate::run::{Outcome, Progress};
+use crate::progress::Progress;
+use crate::run::Outcome;
 
 /// The name of this program in events.
 const PROGRAM: &str = "migrate-runner";

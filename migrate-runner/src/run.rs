@@ -1,39 +1,14 @@
 //! One run: a session and a set of files, consumed together.
 
-use std::time::Duration;
-
-use guard::diagnostic::{Code, Denial};
+use guard::diagnostic::Denial;
 use refinery::Runner;
 
 use crate::comparison::{Comparison, State};
 use crate::executor::Executor;
 use crate::files::{MigrationFile, MigrationSet};
 use crate::history::{self, LEDGER};
+use crate::progress::Progress;
 use crate::session::GuardedSession;
-
-/// What is happening in a run, as it happens.
-#[derive(Debug)]
-pub enum Progress<'a> {
-    /// A migration's transaction begins.
-    Started {
-        /// The migration.
-        file: &'a MigrationFile,
-    },
-    /// A migration is committed and recorded.
-    Applied {
-        /// The migration.
-        file: &'a MigrationFile,
-        /// How long it took.
-        duration: Duration,
-    },
-    /// A migration failed and is rolled back.
-    Failed {
-        /// The migration.
-        file: &'a MigrationFile,
-        /// Why.
-        code: Code,
-    },
-}
 
 /// A run that may begin: it owns a session, and so the proof that the database is the slot's own.
 ///

@@ -8,8 +8,6 @@ use guard::diagnostic::{Code, Denial, shown};
 use tokio_postgres::Error;
 use tokio_postgres::error::ErrorPosition;
 
-use crate::history::LEDGER;
-
 /// Explains why a migration's text failed.
 pub(crate) fn migration(file: &str, sql: &str, error: &Error) -> Denial {
     let Some(server) = error.as_db_error() else {
@@ -38,20 +36,8 @@ pub(crate) fn migration(file: &str, sql: &str, error: &Error) -> Denial {
     )
 }
 
-/// Explains why the ledger cannot be read.
-pub(crate) fn ledger(error: &Error) -> Denial {
-    let Some(server) = error.as_db_error() else {
-        return lost(LEDGER, error);
-    };
-    Denial::new(
-        Code::LedgerUnreadable,
-        format!("`{LEDGER}` cannot be read or written"),
-        format!("{} (SQLSTATE {})", shown(server.message()), server.code().code()),
-        "refinery's own table, readable and writable by the slot's role",
-    )
-}
-
-fn lost(what: &str, error: &Error) -> Denial {
+/// Explains that the connection broke while something was done.
+pub(crate) fn lost(what: &str, error: &Error) -> Denial {
     let source = std::error::Error::source(error);
     let why = source.map_or_else(|| error.to_string(), ToString::to_string);
     Denial::new(

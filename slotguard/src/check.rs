@@ -7,7 +7,7 @@ use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 use step_report::verdict::Verdict;
 
-use crate::cli::Check;
+use crate::options::Check;
 
 /// Judges and says the verdict.
 pub(crate) fn run(console: &Console, options: &Check) -> ExitStatus {

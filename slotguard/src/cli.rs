@@ -1,12 +1,12 @@
 //! The command line of the front door.
 
-use std::path::PathBuf;
-
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use step_report::cli::{ConfigOption, FormatOption, TargetOptions};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use step_report::cli::FormatOption;
 use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
+use step_report::logs::LogOption;
 
+use crate::options::{Check, Demo};
 use crate::{check, demo, explain, request};
 
 /// Preview environments that cannot hurt production
@@ -14,32 +14,22 @@ use crate::{check, demo, explain, request};
 /// Every preview slot has a frontend port, a backend port and a database of its own. Slotguard
 /// refuses whatever would let one slot reach another, or production, and says why.
 #[derive(Debug, Parser)]
-#[command(name = "slotguard", version, after_help = exit::HELP, after_long_help = AFTER_HELP)]
+#[command(name = "slotguard", version, after_help = exit::HELP, after_long_help = exit::help_after(EXAMPLES))]
 struct Cli {
     #[command(flatten)]
     format: FormatOption,
-    /// Say more on standard error; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    verbose: u8,
+    #[command(flatten)]
+    log: LogOption,
     #[command(subcommand)]
     command: Command,
 }
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   slotguard check --slot preview-1
   slotguard check --slot preview-1 --database-url-file /run/preview-1.url --format json
   slotguard explain SG2101
-  slotguard demo
-
-Exit codes:
-  0   done, or allowed
-  64  usage, or unknown slot
-  65  bad data, such as a duplicate environment name
-  66  input missing: no target, no file
-  69  unavailable
-  77  denied by the guard
-  78  configuration";
+  slotguard demo";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -65,32 +55,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Check {
-    /// The slot, such as preview-1
-    #[arg(long, value_name = "SLOT", required_unless_present = "stdin")]
-    pub(crate) slot: Option<String>,
-    /// Answer JSON lines {"id","slot","url","env":{}} from standard input, one verdict line each
-    ///
-    /// The environment of this process is not read: a line's `env` is the whole environment.
-    #[arg(long, conflicts_with_all = ["slot", "database_url", "database_url_file"])]
-    pub(crate) stdin: bool,
-    #[command(flatten)]
-    pub(crate) target: TargetOptions,
-    #[command(flatten)]
-    pub(crate) config: ConfigOption,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Demo {
-    /// Directory of the sample application, with migrations and frontend
-    #[arg(long, value_name = "DIR", default_value = "fixtures/sample-app")]
-    pub(crate) sample: PathBuf,
-    /// Directory of the Postgres server programs [default: PATH, then /usr/lib/postgresql]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) postgres_programs: Option<PathBuf>,
-}
-
 /// Runs the program and returns how it ends.
 #[must_use]
 pub fn main() -> ExitStatus {
@@ -98,7 +62,7 @@ pub fn main() -> ExitStatus {
         Ok(cli) => cli,
         Err(status) => return status,
     };
-    step_report::logs::start(cli.verbose);
+    cli.log.start();
     let console = Console::new(cli.format.format);
     match &cli.command {
         Command::Check(options) if options.stdin => request::answer_all(&console, options),

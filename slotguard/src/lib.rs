@@ -8,5 +8,6 @@ mod child;
 pub mod cli;
 mod demo;
 mod explain;
+mod options;
 mod request;
 mod sibling;

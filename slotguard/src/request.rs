@@ -19,7 +19,7 @@ use step_report::console::Console;
 use step_report::exit::ExitStatus;
 use step_report::verdict::Verdict;
 
-use crate::cli::Check;
+use crate::options::Check;
 
 /// Longest line that is read, in bytes.
 const MAX_LINE: u64 = 1024 * 1024;

@@ -95,6 +95,12 @@ Exit codes:
   77  denied by the guard
   78  configuration";
 
+/// Returns the table behind examples, for a long `--help`.
+#[must_use]
+pub fn help_after(examples: &str) -> String {
+    format!("{examples}\n\n{HELP}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,9 @@ use guard::slot::SlotId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::failure::unexpected;
 use super::stage::Stage;
-use super::{http, interrupt, unexpected};
+use super::{http, interrupt};
 use crate::child;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);

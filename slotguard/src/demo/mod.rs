@@ -4,6 +4,7 @@
 //! person who makes mistakes. It checks each outcome, so a refusal that does not happen fails it.
 
 mod backend;
+mod failure;
 mod http;
 mod interrupt;
 mod narrator;
@@ -14,9 +15,10 @@ use guard::slot::{SlotId, SlotSet};
 use step_report::console::Console;
 use step_report::exit::ExitStatus;
 
-use crate::cli::Demo;
+use crate::options::Demo;
 use backend::Backend;
-use narrator::{Narrator, Typed};
+use failure::unexpected;
+use narrator::{Mistake, Narrator, Typed};
 use stage::{PRODUCTION, Stage};
 
 /// Plays the demo; everything it starts ends with it.
@@ -141,20 +143,13 @@ fn show_environment(narrator: &mut Narrator<'_>, backends: &[Backend]) -> Result
     Ok(())
 }
 
-/// A command that must be refused, and how.
-struct Mistake {
-    title: &'static str,
-    typed: Typed,
-    code: Code,
-}
-
 fn mistakes(stage: &Stage) -> Vec<Mistake> {
     let port = stage.port();
     let url = |role: &str, rest: &str| format!("postgresql://{role}@127.0.0.1:{port}/{rest}");
     let check = |url: &str| {
         Typed::new("slotguard", &["check", "--slot", "preview-1", "--database-url", url])
     };
-    let migrations = stage.migrations(guard_slot_1());
+    let migrations = stage.migrations(stage.first_slot());
     let apply = ["apply", "--slot", "preview-1", "--migrations", &migrations];
     let mistake = |title, typed, code| Mistake { title, typed, code };
     vec![
@@ -202,15 +197,4 @@ fn mistakes(stage: &Stage) -> Vec<Mistake> {
             Code::ProgramNotAllowed,
         ),
     ]
-}
-
-#[expect(clippy::expect_used, reason = "the default set is never empty")]
-fn guard_slot_1() -> SlotId {
-    SlotSet::default().iter().next().expect("the contract's three slots")
-}
-
-/// A step that did not come out as announced.
-fn unexpected(what: &str, found: &str, expected: &str) -> Denial {
-    let found = found.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    Denial::new(Code::DemoStep, format!("the demo stops: {what}"), found, expected)
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::Output;
 
-use guard::diagnostic::Denial;
+use guard::diagnostic::{Code, Denial};
 use serde::Serialize;
 use serde_json::Value;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
+use super::failure::unexpected;
 use super::stage::Stage;
-use super::{Mistake, unexpected};
 use crate::child;
 
 /// A command as somebody types it.
@@ -51,6 +51,13 @@ impl Typed {
         let environment = self.environment.iter().map(|(name, value)| (*name, value.as_str()));
         child::command(stage.sibling(self.program), &args).envs(environment).output()
     }
+}
+
+/// A command that must be refused, and how.
+pub(super) struct Mistake {
+    pub(super) title: &'static str,
+    pub(super) typed: Typed,
+    pub(super) code: Code,
 }
 
 #[derive(Serialize)]

@@ -12,8 +12,8 @@ use guard::slot::{SlotId, SlotSet};
 use tempfile::TempDir;
 use throwaway_postgres::{Cluster, ServerPrograms};
 
-use super::unexpected;
-use crate::cli::Demo;
+use super::failure::unexpected;
+use crate::options::Demo;
 use crate::sibling;
 
 /// The pretended production database.
@@ -28,6 +28,7 @@ pub(super) struct Stage {
     directory: TempDir,
     siblings: Vec<(&'static str, PathBuf)>,
     passwords: Vec<(SlotId, String)>,
+    first_slot: SlotId,
 }
 
 impl Stage {
@@ -42,7 +43,8 @@ impl Stage {
         let directory = directory.map_err(|error| cannot("make a directory", &error))?;
         let passwords = slots.iter().map(|slot| Ok((slot, random_hex()?)));
         let passwords = passwords.collect::<Result<Vec<_>, Denial>>()?;
-        let stage = Self { cluster, directory, siblings, passwords };
+        let first_slot = slots.first();
+        let stage = Self { cluster, directory, siblings, passwords, first_slot };
         stage.write_files(&options.sample, &backend).map_err(|e| cannot("write its files", &e))?;
         Ok(stage)
     }
@@ -115,6 +117,10 @@ impl Stage {
         self.path(&format!("logs/{slot}.log"))
     }
 
+    pub(super) fn first_slot(&self) -> SlotId {
+        self.first_slot
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.cluster.port()
     }
@@ -177,7 +183,7 @@ impl Stage {
 
     /// Tries to enter production with a slot's own role and password; the server must refuse.
     pub(super) fn slot_role_meets_production(&self) -> Result<String, Denial> {
-        let slot = super::guard_slot_1();
+        let slot = self.first_slot();
         match self.cluster.run_sql_as("slot_1", self.password(slot), PRODUCTION, "SELECT 1") {
             Ok(_) => Err(unexpected("slot_1 entered production", "a session", "a refusal")),
             Err(error) => Ok(last_line(&error.to_string())),
@@ -219,13 +225,19 @@ fn start_cluster(options: &Demo) -> Result<Cluster, Denial> {
         Denial::new(
             Code::PostgresMissing,
             "the Postgres server programs are missing",
-            shown(&error.to_string()),
+            chain(&error),
             "initdb, postgres and psql",
         )
     })?;
     Cluster::builder(programs).start().map_err(|error| {
-        unexpected("the throw-away server does not start", &error.to_string(), "a running server")
+        unexpected("the throw-away server does not start", &chain(&error), "a running server")
     })
+}
+
+/// Says an error with its causes, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Denial {

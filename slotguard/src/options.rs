@@ -1,0 +1,34 @@
+//! The options of each command, as clap reads them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use step_report::cli::{ConfigOption, TargetOptions};
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT", required_unless_present = "stdin")]
+    pub(crate) slot: Option<String>,
+    /// Answer JSON lines {"id","slot","url","env":{}} from standard input, one verdict line each
+    ///
+    /// The environment of this process is not read: a line's `env` is the whole environment.
+    #[arg(long, conflicts_with_all = ["slot", "database_url", "database_url_file"])]
+    pub(crate) stdin: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetOptions,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Directory of the sample application, with migrations and frontend
+    #[arg(long, value_name = "DIR", default_value = "fixtures/sample-app")]
+    pub(crate) sample: PathBuf,
+    /// Directory of the Postgres server programs [default: PATH, then /usr/lib/postgresql]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) postgres_programs: Option<PathBuf>,
+}
