@@ -59,3 +59,8 @@ need_postgres() {
 need_linker() {
     command -v cc >/dev/null 2>&1 || install_package "A C compiler (to link Rust programs)" gcc
 }
+
+# People watch cargo's progress on a terminal; a log is better off without it.
+quiet_off_a_terminal() {
+    [ -t 2 ] || printf '%s' --quiet
+}
