@@ -94,17 +94,10 @@ fn connection_settings(target: &VerifiedTarget) -> Result<(Config, Duration), De
     let mut seconds = DEFAULT_CONNECT_SECONDS;
     let mut application_name = "slotguard-migrate";
     for parameter in target.parameters() {
-        match parameter {
-            Parameter::SslMode(mode) if mode.demands_tls() => {
-                return Err(Denial::new(
-                    Code::TlsUnavailable,
-                    "the target demands TLS, which is not available here",
-                    format!("sslmode={}", mode.as_str()),
-                    "sslmode=disable or sslmode=prefer",
-                ));
-            }
-            Parameter::ApplicationName(name) => application_name = name,
-            Parameter::ConnectTimeout(given) => seconds = *given,
+        match (parameter.name(), parameter.value()) {
+            _ if parameter.demands_tls() => return Err(refuse_tls(parameter)),
+            ("application_name", name) => application_name = name,
+            ("connect_timeout", given) => seconds = given.parse().unwrap_or(seconds),
             _ => {}
         }
     }
@@ -120,6 +113,15 @@ fn connection_settings(target: &VerifiedTarget) -> Result<(Config, Duration), De
         settings.password(password.dangerous_expose());
     }
     Ok((settings, Duration::from_secs(seconds.into())))
+}
+
+fn refuse_tls(parameter: &Parameter) -> Denial {
+    Denial::new(
+        Code::TlsUnavailable,
+        "the target demands TLS, which is not available here",
+        parameter.to_string(),
+        "sslmode=disable or sslmode=prefer",
+    )
 }
 
 async fn ask_identity(client: &Client) -> Result<IdentityFacts, tokio_postgres::Error> {

@@ -17,7 +17,7 @@ use crate::diagnostic::Denial;
 use crate::secret::Secret;
 
 pub use grammar::MAX_LENGTH;
-pub use parameter::{Parameter, SslMode};
+pub use parameter::Parameter;
 
 /// The host part of a database URL.
 ///

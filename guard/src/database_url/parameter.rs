@@ -1,6 +1,8 @@
 //! The parameters that a `DATABASE_URL` may carry, each with the values it may have.
 //!
-//! Everything that could name a server, a database, a role or a file is absent on purpose.
+//! A parameter is on the list because ordinary teams write it and no driver was seen to be moved by
+//! it. Everything that could name a server, a database, a role, a file or a server setting is
+//! absent on purpose.
 
 use std::fmt;
 
@@ -8,96 +10,150 @@ use crate::diagnostic::{Code, Denial, shown};
 
 /// One allowed parameter with its checked value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Parameter {
-    /// `sslmode`, how the connection is encrypted.
-    SslMode(SslMode),
-    /// `application_name`, shown in the server's activity view.
-    ApplicationName(String),
-    /// `connect_timeout`, in seconds, 1 to 999.
-    ConnectTimeout(u16),
+pub struct Parameter {
+    name: &'static str,
+    value: String,
 }
 
-/// The values of `sslmode` that drivers agree on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// TLS if the server offers it.
-    Prefer,
-    /// TLS, whatever the certificate.
-    Require,
-    /// TLS with a trusted certificate.
-    VerifyCa,
-    /// TLS with a trusted certificate for this host.
-    VerifyFull,
+/// What a value may be.
+enum Values {
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A number in this range, without sign or leading zero.
+    Number(u32, u32),
+    /// 1 to 63 letters, digits, `.`, `_` or `-`.
+    Label,
+    /// Digits and dots, such as `15` or `15.4`.
+    Version,
 }
 
-impl SslMode {
-    const ALL: [Self; 5] =
-        [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+use Values::{Label, Number, OneOf, Version};
 
-    /// Returns the value as it stands in a URL.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+const BOOLEAN: Values = OneOf(&["true", "false"]);
+const SWITCH: Values = OneOf(&["0", "1"]);
+const COUNT: Values = Number(1, 999);
+const UTF8: Values = OneOf(&["utf8"]);
+
+/// A day in seconds, the longest time that a time-out may be.
+const SECONDS: Values = Number(0, 86_400);
+const MILLISECONDS: Values = Number(0, 86_400_000);
+
+#[rustfmt::skip]
+static ALLOWED: &[(&str, Values)] = &[
+    // Read by nearly every driver.
+    ("sslmode", OneOf(&["disable", "prefer", "require", "verify-ca", "verify-full"])),
+    ("application_name", Label),
+    ("connect_timeout", COUNT),
+    // libpq and those that follow it.
+    ("client_encoding", UTF8),
+    ("keepalives", SWITCH),
+    ("keepalives_idle", SECONDS),
+    ("keepalives_interval", SECONDS),
+    ("keepalives_count", COUNT),
+    ("tcp_user_timeout", MILLISECONDS),
+    ("target_session_attrs", OneOf(&["any", "read-write"])),
+    ("gssencmode", OneOf(&["disable"])),
+    ("channel_binding", OneOf(&["disable", "prefer"])),
+    ("sslnegotiation", OneOf(&["postgres"])),
+    ("sslcompression", SWITCH),
+    // Node.
+    ("ssl", BOOLEAN),
+    ("encoding", UTF8),
+    ("uselibpqcompat", OneOf(&["true"])),
+    // Prisma.
+    ("schema", OneOf(&["public"])),
+    ("pgbouncer", BOOLEAN),
+    ("connection_limit", COUNT),
+    ("pool_timeout", SECONDS),
+    ("statement_cache_size", Number(0, 99_999)),
+    // Doctrine, Rails, Ecto, Go and the pools of Python and Java.
+    ("serverVersion", Version),
+    ("charset", UTF8),
+    ("pool", COUNT),
+    ("pool_size", COUNT),
+    ("timeout", SECONDS),
+    ("prepared_statements", BOOLEAN),
+    ("binary_parameters", OneOf(&["yes", "no"])),
+    ("max_connections", COUNT),
+    ("pool_max_conns", COUNT),
+    ("statement_cache_mode", OneOf(&["prepare", "describe"])),
+    ("prepareThreshold", Number(0, 99_999)),
+    ("loginTimeout", SECONDS),
+    ("socketTimeout", SECONDS),
+];
+
+impl Values {
+    fn allow(&self, value: &str) -> bool {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match self {
-            Self::Disable => "disable",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
+            OneOf(words) => words.contains(&value),
+            Number(least, most) => {
+                let plain = digits(value) && (value == "0" || !value.starts_with('0'));
+                plain && value.parse().is_ok_and(|n: u32| (*least..=*most).contains(&n))
+            }
+            Label => {
+                let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+                (1..=63).contains(&value.len()) && value.bytes().all(letter)
+            }
+            Version => value.len() <= 10 && value.split('.').all(digits),
         }
     }
-
-    /// Returns whether the mode refuses a connection without TLS.
-    #[must_use]
-    pub fn demands_tls(self) -> bool {
-        !matches!(self, Self::Disable | Self::Prefer)
-    }
 }
 
-const NAMES: &str = "`sslmode`, `application_name` or `connect_timeout`";
+impl fmt::Display for Values {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OneOf([only]) => write!(formatter, "`{only}`"),
+            OneOf(words) => write!(formatter, "`{}`", words.join("`, `")),
+            Number(least, most) => write!(formatter, "a number from {least} to {most}"),
+            Label => formatter.write_str("1 to 63 letters, digits, `.`, `_` or `-`"),
+            Version => formatter.write_str("a version such as `15` or `15.4`"),
+        }
+    }
+}
 
 impl Parameter {
     /// Returns the parameter's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::SslMode(_) => "sslmode",
-            Self::ApplicationName(_) => "application_name",
-            Self::ConnectTimeout(_) => "connect_timeout",
+        self.name
+    }
+
+    /// Returns the checked value.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Returns whether the parameter refuses a connection without TLS.
+    #[must_use]
+    pub fn demands_tls(&self) -> bool {
+        match self.name {
+            "sslmode" => !matches!(self.value.as_str(), "disable" | "prefer"),
+            "ssl" => self.value == "true",
+            _ => false,
         }
     }
 
     fn parse(name: &str, value: &str) -> Result<Self, Denial> {
-        match name {
-            "sslmode" => SslMode::ALL
-                .into_iter()
-                .find(|mode| mode.as_str() == value)
-                .map(Self::SslMode)
-                .ok_or_else(|| {
-                    refuse_value(name, "disable, prefer, require, verify-ca or verify-full")
-                }),
-            "application_name" if is_label(value) => Ok(Self::ApplicationName(value.to_owned())),
-            "application_name" => {
-                Err(refuse_value(name, "1 to 63 letters, digits, `.`, `_` or `-`"))
-            }
-            "connect_timeout" => seconds(value)
-                .map(Self::ConnectTimeout)
-                .ok_or_else(|| refuse_value(name, "a number of seconds from 1 to 999")),
-            _ => Err(refuse_name(name)),
+        let allowed = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
+        let (name, values) = allowed.ok_or_else(|| refuse_name(name))?;
+        if values.allow(value) {
+            return Ok(Self { name, value: value.to_owned() });
         }
+        // The value itself is not repeated: a misplaced secret is one of the things it can be.
+        Err(Denial::new(
+            Code::UrlParameterValue,
+            format!("the parameter `{name}` in `DATABASE_URL` has a value outside its list"),
+            format!("another value of `{name}`"),
+            values.to_string(),
+        ))
     }
 }
 
 impl fmt::Display for Parameter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name();
-        match self {
-            Self::SslMode(mode) => write!(formatter, "{name}={}", mode.as_str()),
-            Self::ApplicationName(label) => write!(formatter, "{name}={label}"),
-            Self::ConnectTimeout(seconds) => write!(formatter, "{name}={seconds}"),
-        }
+        write!(formatter, "{}={}", self.name, self.value)
     }
 }
 
@@ -107,7 +163,7 @@ pub(super) fn parse_all(query: &str) -> Result<Vec<Parameter>, Denial> {
     for item in query.split('&') {
         let (name, value) = item.split_once('=').unwrap_or((item, ""));
         let parameter = Parameter::parse(name, value)?;
-        if parameters.iter().any(|earlier| earlier.name() == parameter.name()) {
+        if parameters.iter().any(|earlier| earlier.name == parameter.name) {
             return Err(Denial::new(
                 Code::UrlParameterTwice,
                 "a parameter in `DATABASE_URL` is given twice",
@@ -120,36 +176,103 @@ pub(super) fn parse_all(query: &str) -> Result<Vec<Parameter>, Denial> {
     Ok(parameters)
 }
 
-fn is_label(value: &str) -> bool {
-    (1..=63).contains(&value.len())
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
-fn seconds(value: &str) -> Option<u16> {
-    let plain = value.bytes().all(|b| b.is_ascii_digit()) && !value.starts_with('0');
-    value.parse().ok().filter(|seconds| plain && (1..=999).contains(seconds))
-}
+/// Parameters that override a part of the URL in many drivers, with the part they override.
+const OVERRIDES: &[(&[&str], &str)] = &[
+    (&["dbname", "database", "db", "pgdbname"], "the database"),
+    (&["host", "hostaddr", "port", "service", "servicefile", "unix_sock", "path"], "the server"),
+    (&["user", "username", "role", "options", "session_authorization"], "the role"),
+    (&["password", "passfile", "pgpassword"], "the password"),
+];
 
 fn refuse_name(name: &str) -> Denial {
+    let lower = name.to_ascii_lowercase();
+    let overridden = OVERRIDES.iter().find(|(names, _)| names.contains(&lower.as_str()));
     let found = if name.is_empty() {
         "an empty parameter".to_owned()
     } else {
         format!("parameter `{}`", shown(name))
     };
+    let message = match overridden {
+        Some((_, part)) => format!("`DATABASE_URL` overrides {part} behind the question mark"),
+        None => "`DATABASE_URL` has a parameter outside the allowlist".to_owned(),
+    };
     Denial::new(
         Code::UrlParameter,
-        "`DATABASE_URL` has a parameter outside the allowlist",
+        message,
         found,
-        NAMES,
+        "allowed parameters only, such as `sslmode`, `application_name` or `connect_timeout`",
     )
 }
 
-/// The value itself is not repeated: a misplaced secret is one of the things it can be.
-fn refuse_value(name: &str, expected: &str) -> Denial {
-    Denial::new(
-        Code::UrlParameterValue,
-        format!("the parameter `{name}` in `DATABASE_URL` has a value outside its list"),
-        format!("another value of `{name}`"),
-        expected,
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(query: &str) -> Option<Code> {
+        parse_all(query).err().map(|denial| denial.code())
+    }
+
+    #[test]
+    fn names_are_listed_once() {
+        let mut names: Vec<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn what_ordinary_teams_write_is_allowed() {
+        for query in [
+            "sslmode=prefer&connect_timeout=10",
+            "schema=public&connection_limit=5&pool_timeout=10&pgbouncer=true",
+            "serverVersion=15.4&charset=utf8",
+            "pool=5&timeout=5000&prepared_statements=false",
+            "keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3",
+            "target_session_attrs=read-write&gssencmode=disable&channel_binding=prefer",
+            "statement_cache_size=0&ssl=false",
+        ] {
+            assert_eq!(code(query), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn values_outside_their_list_are_refused() {
+        for query in [
+            "sslmode=allow",
+            "sslmode",
+            "connect_timeout=0",
+            "connect_timeout=010",
+            "connect_timeout=+1",
+            "connect_timeout=1000",
+            "application_name=",
+            "application_name=a%20b",
+            "client_encoding=latin1",
+            "target_session_attrs=standby",
+            "schema=other",
+            "serverVersion=15..4",
+            "serverVersion=mariadb-10",
+            "keepalives_idle=99999999999999999999",
+        ] {
+            assert_eq!(code(query), Some(Code::UrlParameterValue), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_overrides_a_part_is_called_by_its_name() {
+        let denial = parse_all("dbname=x").unwrap_err();
+        assert!(denial.message().contains("overrides the database"), "{denial}");
+        let denial = parse_all("HostAddr=x").unwrap_err();
+        assert!(denial.message().contains("overrides the server"), "{denial}");
+        assert_eq!(code("search_path=x"), Some(Code::UrlParameter));
+        assert_eq!(code("sslrootcert=/x"), Some(Code::UrlParameter));
+        assert_eq!(code("SSLMODE=disable"), Some(Code::UrlParameter));
+    }
+
+    #[test]
+    fn tls_is_demanded_in_two_ways() {
+        let demands = |query| parse_all(query).unwrap()[0].demands_tls();
+        assert!(demands("sslmode=require") && demands("ssl=true"));
+        assert!(!demands("sslmode=prefer") && !demands("ssl=false"));
+    }
 }
