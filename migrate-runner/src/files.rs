@@ -4,8 +4,7 @@ use std::path::Path;
 
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, shown};
-use guard::io::{Directory, FileProblem, Root};
-use guard::path::AbsolutePath;
+use guard::io::{Directory, FileProblem, open_configured};
 use refinery::Migration;
 
 use crate::name;
@@ -35,7 +34,7 @@ impl MigrationSet {
     /// Refuses a missing or empty directory, one outside the roots, unreadable names, two files of
     /// one version, and files that cannot be read as they are.
     pub fn read(path: &Path, config: &Config) -> Result<Self, Denial> {
-        let directory = open(path, config)?;
+        let directory = open_configured(path, &config.roots, Code::MigrationsMissing)?;
         let missing = |found: String| {
             Denial::new(
                 Code::MigrationsMissing,
@@ -65,37 +64,6 @@ impl MigrationSet {
     pub fn files(&self) -> &[MigrationFile] {
         &self.0
     }
-}
-
-fn open(path: &Path, config: &Config) -> Result<Directory, Denial> {
-    let roots = [&config.roots.worktree, &config.roots.repository];
-    let roots: Vec<&AbsolutePath> = roots.into_iter().flatten().collect();
-    if roots.is_empty() {
-        return Directory::open(path).map_err(|error| refuse_directory(path, &error));
-    }
-    let absolute = std::path::absolute(path).map_err(|error| refuse_directory(path, &error))?;
-    let absolute = AbsolutePath::parse(&absolute.to_string_lossy())?;
-    for root in &roots {
-        if let Some(relative) = absolute.beneath(root) {
-            return Root::open(root)?.open_directory(&relative).map(Directory::from);
-        }
-    }
-    let roots: Vec<&str> = roots.iter().map(|root| root.as_str()).collect();
-    Err(Denial::new(
-        Code::PathOutsideRoot,
-        "the migrations directory is not beneath a configured root",
-        format!("`{}`", shown(absolute.as_str())),
-        format!("a directory beneath `{}`", roots.join("` or `")),
-    ))
-}
-
-fn refuse_directory(path: &Path, error: &std::io::Error) -> Denial {
-    Denial::new(
-        Code::MigrationsMissing,
-        "the migrations directory cannot be read",
-        format!("`{}`: {error}", shown(&path.to_string_lossy())),
-        "a readable directory",
-    )
 }
 
 fn read_file(directory: &Directory, file: &str) -> Result<MigrationFile, Denial> {

@@ -1,7 +1,7 @@
 //! `slotguard check`: one verdict on one target and the environment of this process.
 
 use guard::diagnostic::{Denial, Warning};
-use guard::io::{environment_snapshot, load_config};
+use guard::io::{environment_snapshot, judge_worktree, load_config, warn_of_home};
 use guard::verify::VerifiedTarget;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
@@ -24,7 +24,13 @@ pub(crate) fn run(console: &Console, options: &Check) -> ExitStatus {
 fn judge(slot: &str, options: &Check) -> Result<(VerifiedTarget, Vec<Warning>), Denial> {
     let environment = environment_snapshot();
     let config = load_config(options.config.config.as_deref(), &environment)?.config;
-    options.target.verify(config.slot(slot)?, &environment, &config)
+    let slot = config.slot(slot)?;
+    let (target, mut warnings) = options.target.verify(slot, &environment, &config)?;
+    if let Some(worktree) = &options.worktree {
+        judge_worktree(worktree, &config.roots)?;
+    }
+    warnings.extend(warn_of_home(&environment));
+    Ok((target, warnings))
 }
 
 fn allow(console: &Console, target: &VerifiedTarget, warnings: &[Warning]) {

@@ -14,8 +14,11 @@ pub(crate) struct Check {
     /// Answer JSON lines {"id","slot","url","env":{}} from standard input, one verdict line each
     ///
     /// The environment of this process is not read: a line's `env` is the whole environment.
-    #[arg(long, conflicts_with_all = ["slot", "database_url", "database_url_file"])]
+    #[arg(long, conflicts_with_all = ["slot", "worktree", "database_url", "database_url_file"])]
     pub(crate) stdin: bool,
+    /// Also judge the `.env*` files at the top of this worktree
+    #[arg(long, value_name = "DIR")]
+    pub(crate) worktree: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) target: TargetOptions,
     #[command(flatten)]

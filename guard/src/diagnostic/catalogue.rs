@@ -408,6 +408,22 @@ catalogue! {
         bad: "STRIPE_SECRET_KEY in the worker's environment",
         good: "FEATURE_FLAGS listed in [env] inherit",
     }
+    EnvFile "SG3008" Denied {
+        summary: "a .env file in the worktree holds what a preview may not have",
+        condition: "A `.env` or `.env.*` file at the top of the worktree names a `PG*` variable, a database address or a variable that is never passed, or cannot be read (`.env.example` and its kind are left alone).",
+        effect: "Frameworks load such files themselves, past the environment that was checked; one of them lets them beat DATABASE_URL.",
+        way_out: "Remove these lines; a preview gets its DATABASE_URL from its slot.",
+        bad: "DATABASE_URL=postgres://… in .env",
+        good: "LOG_LEVEL=debug in .env",
+    }
+    HomeFile "SG3009" Notice {
+        summary: "a file in the home directory speaks of database connections",
+        condition: "`~/.pgpass` or `~/.pg_service.conf` exists (a warning, never a refusal: a complete URL is not moved by them).",
+        effect: "A program with an incomplete URL, or a service name, would use them.",
+        way_out: "Run previews with a home of their own, as runtime-wrapper does.",
+        bad: "~/.pg_service.conf in the worker's home",
+        good: "a home without them",
+    }
     ProgramNotAllowed "SG4001" Denied {
         summary: "the program is not allowed",
         condition: "No entry of `[programs]` has exactly this path.",

@@ -97,19 +97,21 @@ fn refuse_names(
     Err(Denial::new(code, message, names, expected).help(unset))
 }
 
-fn moves_connections(variable: &Variable) -> bool {
+/// Whether a variable moves a connection although `DATABASE_URL` is complete.
+pub(super) fn moves_connections(variable: &Variable) -> bool {
     variable.name.starts_with(b"PG") || variable.name == b"NODE_PG_FORCE_NATIVE"
 }
 
-/// Whether a variable is a database address beside `DATABASE_URL`, by its name or by its value.
+/// Whether a variable is a database address beside `DATABASE_URL`.
 fn is_second_address(variable: &Variable) -> bool {
-    let Ok(name) = std::str::from_utf8(&variable.name) else {
-        return false;
-    };
-    if name == DATABASE_URL {
-        return false;
-    }
+    variable.name != DATABASE_URL.as_bytes() && is_database_address(variable)
+}
+
+/// Whether a variable is a database address, by its name or by its value.
+pub(super) fn is_database_address(variable: &Variable) -> bool {
+    let Ok(name) = std::str::from_utf8(&variable.name) else { return false };
     const NAMES: &[&str] = &[
+        DATABASE_URL,
         "DIRECT_URL",
         "DIRECT_DATABASE_URL",
         "SHADOW_DATABASE_URL",

@@ -6,10 +6,12 @@
 //! left out and reported.
 
 mod child;
+mod dotenv;
 mod judge;
 mod names;
 
 pub use child::{ChildEnvironment, ChildPlaces, Decision, EnvPolicy, Outcome};
+pub use dotenv::{is_env_file, judge_env_file};
 pub use judge::{judge, looks_like_database_url};
 pub use names::{Group, NameClass, Rule, classify};
 

@@ -2,9 +2,15 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
+use crate::config::Roots;
+use crate::diagnostic::{Code, Denial, shown};
+use crate::path::AbsolutePath;
+
+use super::root::Root;
 use super::safe_file::{FileProblem, opening_problem, read_text};
 
 /// A directory that stays the same one whatever happens to its path.
@@ -22,12 +28,12 @@ impl Directory {
     ///
     /// # Errors
     /// Returns the system's error.
-    pub fn open(path: &std::path::Path) -> Result<Self, std::io::Error> {
+    pub fn open(path: &Path) -> Result<Self, std::io::Error> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
-    /// Returns the names in the directory, in order of bytes, hidden ones left out.
+    /// Returns the names in the directory, in order of bytes.
     ///
     /// # Errors
     /// Returns the system's error.
@@ -35,7 +41,7 @@ impl Directory {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.0)? {
             let name = entry?.file_name().to_bytes().to_vec();
-            if !name.starts_with(b".") {
+            if name != b"." && name != b".." {
                 names.push(name);
             }
         }
@@ -60,6 +66,42 @@ impl Directory {
     }
 }
 
+/// Opens a directory that a person names: beneath the worktree or repository root where one is
+/// configured, else anywhere.
+///
+/// # Errors
+/// Refuses a directory outside the roots or behind a link beneath them; one that cannot be opened
+/// where no root is configured gets the code `missing`.
+pub fn open_configured(path: &Path, roots: &Roots, missing: Code) -> Result<Directory, Denial> {
+    let unreadable = |error: std::io::Error| {
+        Denial::new(
+            missing,
+            "the directory cannot be read",
+            format!("`{}`: {error}", shown(&path.to_string_lossy())),
+            "a readable directory",
+        )
+    };
+    let roots: Vec<&AbsolutePath> =
+        [&roots.worktree, &roots.repository].into_iter().flatten().collect();
+    if roots.is_empty() {
+        return Directory::open(path).map_err(unreadable);
+    }
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    let absolute = AbsolutePath::parse(&absolute.to_string_lossy())?;
+    for root in &roots {
+        if let Some(relative) = absolute.beneath(root) {
+            return Root::open(root)?.open_directory(&relative).map(Directory::from);
+        }
+    }
+    let roots: Vec<&str> = roots.iter().map(|root| root.as_str()).collect();
+    Err(Denial::new(
+        Code::PathOutsideRoot,
+        "the directory is not beneath a configured root",
+        format!("`{}`", shown(absolute.as_str())),
+        format!("a directory beneath `{}`", roots.join("` or `")),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -74,7 +116,7 @@ mod tests {
         std::fs::create_dir(place.path().join("a")).unwrap();
         symlink("b.sql", place.path().join("link")).unwrap();
         let directory = Directory::open(place.path()).unwrap();
-        assert_eq!(directory.names().unwrap(), [&b"a"[..], b"b.sql", b"link"]);
+        assert_eq!(directory.names().unwrap(), [&b".hidden"[..], b"a", b"b.sql", b"link"]);
         assert_eq!(directory.read_text("b.sql", 4).unwrap(), "text");
         assert!(matches!(directory.read_text("b.sql", 3), Err(FileProblem::TooLarge { limit: 3 })));
         assert!(matches!(directory.read_text("link", 9), Err(FileProblem::NotRegular)));

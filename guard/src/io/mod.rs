@@ -6,13 +6,15 @@
 
 mod config_file;
 mod directory;
+mod env_files;
 mod program_file;
 mod root;
 mod safe_file;
 mod target;
 
 pub use config_file::{LoadedConfig, load_config, load_config_at};
-pub use directory::Directory;
+pub use directory::{Directory, open_configured};
+pub use env_files::{judge_worktree, warn_of_home};
 pub use program_file::inspect_program;
 pub use root::Root;
 pub use safe_file::{FileProblem, SafeFile};
