@@ -95,7 +95,10 @@ impl Programs {
             Denial::new(
                 Code::ProgramArguments,
                 format!("`{}` is not allowed with these arguments", shown(path)),
-                format!("{} arguments", args.len()),
+                match args.len() {
+                    1 => "1 argument that no entry has".to_owned(),
+                    count => format!("{count} arguments that no entry has"),
+                },
                 allowed.join(" or "),
             )
         })?;

@@ -126,7 +126,7 @@ fn refuse_spelling(text: &str) -> Denial {
         format!("slot `{shown}`"),
         format!("slot `{meant}`"),
     )
-    .help(format!("write `{meant}`"))
+    .help(format!("Write `{meant}`."))
 }
 
 /// Returns the slot a person most likely meant by a near miss such as `Preview_1` or `preview-01`.
@@ -262,7 +262,7 @@ mod tests {
         for near in ["Preview-1", "preview_1", "preview-01", " preview-1", "preview-1\n", "1"] {
             let denial = near.parse::<SlotId>().unwrap_err();
             assert_eq!(denial.code(), Code::UnknownSlot, "{near:?}");
-            assert_eq!(denial.next_step(), "write `preview-1`", "{near:?}");
+            assert_eq!(denial.next_step(), "Write `preview-1`.", "{near:?}");
         }
         for far in ["", "preview-", "preview-0", "preview-10", "preview-1/../preview-2", "main"] {
             let denial = far.parse::<SlotId>().unwrap_err();

@@ -155,7 +155,7 @@ fn write_this(slot: SlotId, target: &DatabaseTarget, policy: &DatabasePolicy) ->
     let role = policy.role.as_ref().map_or_else(|| target.user().to_owned(), |r| r.render(slot));
     let password = if target.password().is_some() { ":<password>" } else { "" };
     let endpoint = suggested_endpoint(target, policy);
-    format!("write postgresql://{role}{password}@{endpoint}/{}", slot.database_name())
+    format!("Write postgresql://{role}{password}@{endpoint}/{}", slot.database_name())
 }
 
 impl VerifiedTarget {
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(denial.code(), Code::ForeignEndpoint);
         assert_eq!(
             denial.next_step(),
-            "write postgresql://slot_1:<password>@127.0.0.1:5432/app_preview_1"
+            "Write postgresql://slot_1:<password>@127.0.0.1:5432/app_preview_1"
         );
     }
 

@@ -1,6 +1,6 @@
 //! What this program says: JSON objects for programs, lines for people.
 
-use guard::diagnostic::{Denial, Warning};
+use guard::diagnostic::{Code, Denial, Warning};
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
 use serde::Serialize;
@@ -109,6 +109,10 @@ pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>)
         (Format::Human, Progress::Applied { .. }) => {
             let milliseconds = details.duration_ms.unwrap_or_default();
             console.line(&format!("  applied   {}  ({milliseconds} ms)", file.file));
+        }
+        // What a migration committed itself cannot be rolled back any more.
+        (Format::Human, Progress::Failed { code: Code::MigrationTransaction, .. }) => {
+            console.line(&format!("  failed    {}  (not recorded)", file.file));
         }
         (Format::Human, Progress::Failed { .. }) => {
             console.line(&format!("  failed    {}  (rolled back)", file.file));

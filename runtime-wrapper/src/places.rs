@@ -70,7 +70,7 @@ fn open_worktree(
             "no `[roots] worktree`",
             "`[roots] worktree`, the directory that holds all worktrees",
         )
-        .help("set `[roots] worktree` in the configuration, or leave `--worktree` out")
+        .help("Set `[roots] worktree` in the configuration, or leave `--worktree` out.")
     })?;
     let beneath = path.beneath(root).ok_or_else(|| refuse_outside(&path, root))?;
     let handle = Root::open(root)?.open_directory(&beneath)?;
@@ -124,7 +124,7 @@ fn refuse_directory(path: &str, found: String) -> Denial {
         found,
         "a directory of root or the caller with mode 0700",
     )
-    .help("correct its owner and mode, or remove it: it is made again")
+    .help("Correct its owner and mode, or remove it: it is made again.")
 }
 
 #[cfg(test)]

@@ -134,10 +134,11 @@ fn refuse_required_sandbox(config: &Config) -> Result<(), Denial> {
     if features.is_empty() {
         return Ok(());
     }
+    let names: Vec<String> = features.iter().map(|feature| format!("`{feature}`")).collect();
     Err(Denial::new(
         Code::SandboxUnavailable,
         "this build enforces no kernel rules yet",
-        format!("{} features under `[sandbox] require`", features.len()),
+        format!("{} under `[sandbox] require`", names.join(", ")),
         "`require = []`, which starts programs without a kernel sandbox",
     ))
 }

@@ -147,7 +147,7 @@ fn open_events(number: i32) -> Result<File, Denial> {
             found,
             "an open, writable descriptor of 3 or above",
         )
-        .help("open it in the caller, such as `--events-fd 3` with `3>>events.jsonl`")
+        .help("Open it in the caller, such as `--events-fd 3` with `3>>events.jsonl`.")
     };
     if number < 3 {
         return Err(refuse(format!("descriptor {number}")));

@@ -58,7 +58,7 @@ enum Command {
 /// Runs the program and returns how it ends.
 #[must_use]
 pub fn main() -> ExitStatus {
-    let cli: Cli = match step_report::cli::parse() {
+    let cli: Cli = match step_report::cli::parse_or_tell() {
         Ok(cli) => cli,
         Err(status) => return status,
     };

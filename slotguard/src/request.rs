@@ -15,6 +15,7 @@ use guard::verify::{VerifiedTarget, verify};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
 use step_report::console::Console;
 use step_report::exit::ExitStatus;
 use step_report::verdict::Verdict;
@@ -152,9 +153,21 @@ fn unreadable(error: &serde_json::Error) -> Denial {
     Denial::new(
         Code::RequestLine,
         "the line is not a request",
-        format!("{:?} error at column {}", error.classify(), error.column()),
+        format!("{} at column {}", kind_of(error), error.column()),
         "one JSON object with `slot` and, if wanted, `id`, `url` and `env`",
     )
+}
+
+fn kind_of(error: &serde_json::Error) -> &'static str {
+    let words = error.to_string();
+    match error.classify() {
+        Category::Data if words.starts_with("unknown field") => "an unknown key",
+        Category::Data if words.starts_with("duplicate field") => "a key that stands twice",
+        Category::Data if words.starts_with("missing field") => "no `slot`",
+        Category::Data => "a value of the wrong type",
+        Category::Eof => "no whole object",
+        Category::Syntax | Category::Io => "no JSON",
+    }
 }
 
 fn decide(

@@ -1,20 +1,22 @@
 //! Options that every program shares, and how a command line that cannot be read ends.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
+use clap::{Parser, ValueEnum as _};
 
 use guard::config::Config;
 use guard::database_url::DatabaseTarget;
-use guard::diagnostic::{Denial, Warning};
+use guard::diagnostic::{Code, Denial, Warning};
 use guard::environment::{Environment, judge};
 use guard::io::{TargetSource, obtain_target};
 use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
 
-use crate::console::Format;
+use crate::console::{Console, Format};
 use crate::exit::ExitStatus;
+use crate::verdict::Verdict;
 
 /// Parses the command line; help and version end with 0, every error with 64.
 ///
@@ -27,6 +29,42 @@ pub fn parse<C: Parser>() -> Result<C, ExitStatus> {
         let _ = error.print();
         if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done }
     })
+}
+
+/// Parses the command line of a program whose standard output is its own: an error is also said
+/// there, as a verdict, when programs read it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_or_tell<C: Parser>() -> Result<C, ExitStatus> {
+    parse().inspect_err(|status| {
+        let console = Console::new(wanted_format(std::env::args_os().skip(1)));
+        if *status == ExitStatus::Usage && console.format() == Format::Json {
+            let denial = Denial::new(
+                Code::Usage,
+                "the command line cannot be read",
+                "what standard error says",
+                "a command line as `--help` shows it",
+            );
+            console.object(&Verdict::denied(None, &denial));
+        }
+    })
+}
+
+/// Looks for `--format` in a command line that could not be read as a whole.
+fn wanted_format(mut words: impl Iterator<Item = OsString>) -> Option<Format> {
+    let mut wanted = None;
+    while let Some(word) = words.next() {
+        let value = match word.to_str() {
+            Some("--format") => words.next(),
+            Some("--") => break,
+            Some(word) => word.strip_prefix("--format=").map(OsString::from),
+            None => None,
+        };
+        let value = value.and_then(|value| value.into_string().ok());
+        wanted = value.and_then(|value| Format::from_str(&value, false).ok()).or(wanted);
+    }
+    wanted
 }
 
 /// Longest word of a command line that an error repeats.
@@ -160,6 +198,15 @@ mod tests {
             let text = said(&words);
             assert!(!text.contains("hunter2"), "{words:?}: {text}");
         }
+    }
+
+    #[test]
+    fn the_format_is_found_in_a_command_line_that_cannot_be_read() {
+        let wanted = |line: &str| wanted_format(line.split(' ').map(OsString::from));
+        assert_eq!(wanted("chekc --format json"), Some(Format::Json));
+        assert_eq!(wanted("--format=human chekc"), Some(Format::Human));
+        assert_eq!(wanted("chekc --format xml"), None);
+        assert_eq!(wanted("exec -- --format json"), None);
     }
 
     #[test]

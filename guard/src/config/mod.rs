@@ -60,6 +60,16 @@ pub enum SandboxFeature {
     Scope,
 }
 
+impl std::fmt::Display for SandboxFeature {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Fs => "fs",
+            Self::Tcp => "tcp",
+            Self::Scope => "scope",
+        })
+    }
+}
+
 impl Default for Roots {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that a test parses")]

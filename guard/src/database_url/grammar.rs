@@ -214,7 +214,7 @@ fn parse_host(text: &str) -> Result<Host, Denial> {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = inner.parse().map_err(|_| refuse_host(text))?;
         if address.to_string() != inner {
-            return Err(refuse_host(text).help(format!("write [{address}]")));
+            return Err(refuse_host(text).help(format!("Write [{address}].")));
         }
         return Ok(Host::V6(address));
     }

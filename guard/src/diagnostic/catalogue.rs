@@ -400,14 +400,6 @@ catalogue! {
         bad: "an entry whose name is empty",
         good: "NAME=value",
     }
-    EnvDropped "SG3007" Notice {
-        summary: "variables were kept from the program",
-        condition: "Variables of the wrapper's environment are not on the allowlist (a note, never a refusal).",
-        effect: "The program does not see them.",
-        way_out: "Add an exact name to `[env] inherit` if the program needs it.",
-        bad: "STRIPE_SECRET_KEY in the worker's environment",
-        good: "FEATURE_FLAGS listed in [env] inherit",
-    }
     EnvFile "SG3008" Denied {
         summary: "a .env file in the worktree holds what a preview may not have",
         condition: "A `.env` or `.env.*` file at the top of the worktree names a `PG*` variable, a database address or a variable that is never passed, or cannot be read (`.env.example` and its kind are left alone).",
@@ -741,8 +733,8 @@ catalogue! {
         condition: "An option or argument is unknown, missing or wrong.",
         effect: "Nothing was done.",
         way_out: "See --help.",
-        bad: "slotguard chekc",
-        good: "slotguard check --slot preview-1",
+        bad: "slotguard explain SG0000",
+        good: "slotguard explain SG2101",
     }
     RequestLine "SG9003" BadData {
         summary: "a line of the request stream cannot be read",

@@ -91,7 +91,7 @@ fn refuse_names(
     if names.is_empty() {
         return Ok(());
     }
-    let unset = format!("unset {}", names.join(" "));
+    let unset = format!("Unset {}", names.join(" "));
     let names = list(names);
     let (message, expected) = words(&names);
     Err(Denial::new(code, message, names, expected).help(unset))
@@ -248,7 +248,7 @@ mod tests {
     fn all_names_at_fault_are_named_at_once() {
         let denial = verdict([("PGHOST", "a"), ("PGPORT", "b")]).unwrap_err();
         assert_eq!(denial.found(), "`PGHOST`, `PGPORT`");
-        assert_eq!(denial.next_step(), "unset PGHOST PGPORT");
+        assert_eq!(denial.next_step(), "Unset PGHOST PGPORT");
     }
 
     #[test]

@@ -123,7 +123,12 @@ impl Root {
 
     fn refuse(&self, path: &str, error: Errno) -> Denial {
         let root = shown(self.path.as_str());
-        let found = format!("`{root}/{}`: {}", shown(path), std::io::Error::from(error));
+        let why = match error {
+            Errno::LOOP => "a component is a symbolic link".to_owned(),
+            Errno::XDEV => "it leaves the root".to_owned(),
+            other => std::io::Error::from(other).to_string(),
+        };
+        let found = format!("`{root}/{}`: {why}", shown(path));
         match error {
             Errno::NOENT => {
                 Denial::new(Code::PathMissing, "the path does not exist", found, "an existing path")

@@ -29,7 +29,7 @@ pub(super) fn check() -> Result<(), Denial> {
             "a signal",
             "a run to the end",
         )
-        .help("everything it started has been stopped; run it again when you like"));
+        .help("Everything it started has been stopped; run it again when you like."));
     }
     Ok(())
 }

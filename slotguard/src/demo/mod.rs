@@ -96,7 +96,7 @@ fn require_free_ports(slots: &SlotSet) -> Result<(), Denial> {
                 error.to_string(),
                 format!("127.0.0.1:{port} free"),
             )
-            .help(format!("stop what listens there (`ss -ltnp 'sport = :{port}'` names it)")));
+            .help(format!("Stop what listens there (`ss -ltnp 'sport = :{port}'` names it).")));
         }
     }
     Ok(())

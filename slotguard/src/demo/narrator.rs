@@ -153,7 +153,7 @@ impl<'a> Narrator<'a> {
         if output.status.success() {
             return Ok(());
         }
-        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let why = refusal_message(&output);
         Err(unexpected(&format!("`{}` failed", typed.shown()), &why, "exit status 0"))
     }
 
@@ -202,4 +202,15 @@ impl<'a> Narrator<'a> {
             self.step(&text, None, None);
         }
     }
+}
+
+/// Finds what a program refused with, in the words of its last verdict or on standard error.
+fn refusal_message(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let verdict = text.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+    if let Some(message) = verdict.as_ref().and_then(|verdict| verdict["message"].as_str()) {
+        return message.to_owned();
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    words.lines().find(|line| line.starts_with("error")).unwrap_or("nothing").to_owned()
 }

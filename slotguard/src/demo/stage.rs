@@ -186,7 +186,7 @@ impl Stage {
         let slot = self.first_slot();
         match self.cluster.run_sql_as("slot_1", self.password(slot), PRODUCTION, "SELECT 1") {
             Ok(_) => Err(unexpected("slot_1 entered production", "a session", "a refusal")),
-            Err(error) => Ok(last_line(&error.to_string())),
+            Err(error) => Ok(refusal_in(&error.to_string())),
         }
     }
 
@@ -200,8 +200,10 @@ impl Stage {
     }
 }
 
-fn last_line(text: &str) -> String {
-    shown(text.trim().lines().last().unwrap_or_default())
+/// Finds what the server said in the words of psql.
+fn refusal_in(text: &str) -> String {
+    let words = text.split_once("FATAL:").map_or(text, |(_, words)| words);
+    words.trim().lines().next().unwrap_or_default().to_owned()
 }
 
 fn require_sample(sample: &Path) -> Result<(), Denial> {
@@ -214,7 +216,7 @@ fn require_sample(sample: &Path) -> Result<(), Denial> {
         format!("`{}`", shown(&sample.to_string_lossy())),
         "a directory with `migrations` and `frontend`",
     )
-    .help("run from the checkout, or name its fixtures/sample-app with --sample"))
+    .help("Run from the checkout, or name its fixtures/sample-app with --sample."))
 }
 
 fn start_cluster(options: &Demo) -> Result<Cluster, Denial> {
@@ -225,19 +227,19 @@ fn start_cluster(options: &Demo) -> Result<Cluster, Denial> {
         Denial::new(
             Code::PostgresMissing,
             "the Postgres server programs are missing",
-            chain(&error),
+            root_cause(&error),
             "initdb, postgres and psql",
         )
     })?;
     Cluster::builder(programs).start().map_err(|error| {
-        unexpected("the throw-away server does not start", &chain(&error), "a running server")
+        unexpected("the throw-away server does not start", &root_cause(&error), "a running server")
     })
 }
 
-/// Says an error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
+/// Says the cause at the end of the chain: what went wrong, without the way there.
+fn root_cause(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes.last().unwrap_or(error).to_string()
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Denial {

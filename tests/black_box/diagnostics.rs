@@ -1,0 +1,562 @@
+//! Every diagnostic code as a person and as a program meets it, and a neighbour that passes.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
+
+use std::os::unix::fs::symlink;
+
+use guard::diagnostic::Code;
+use serde_json::json;
+
+use crate::support::place::{PINNED, Place};
+use crate::support::run::{Outcome, Run, assert_whole};
+use crate::support::server::Server;
+use crate::support::{ports, programs};
+
+const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
+
+/// How a run ends that gives a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The program refuses.
+    Refused,
+    /// The program goes on and warns.
+    Warned,
+    /// A line of a stream is denied; the stream itself is answered.
+    Answered,
+}
+
+/// A code and the run that gives it, prepared in a place of its own.
+type Scenario = (Code, End, fn(&Place) -> Run);
+
+/// A code and the run that gives it on a server of its own, for a slot of which nothing ran yet.
+type LiveScenario = (Code, fn(&Server, u8) -> Run);
+
+fn verify(code: Code, end: End, outcome: &Outcome) {
+    match end {
+        End::Refused => {
+            outcome.refused(code);
+        }
+        End::Warned | End::Answered => {
+            assert_eq!(outcome.status, Some(0), "{code}: {outcome:#?}");
+            assert!(outcome.said().contains(code.id()), "{code}: {outcome:#?}");
+        }
+    }
+}
+
+/// Plays both formats and compares them with the snapshot of the code.
+fn play(scenarios: &[Scenario]) {
+    for (code, end, prepare) in scenarios {
+        let shown = ["human", "json"].map(|format| {
+            let place = Place::new();
+            let outcome = prepare(&place).format(format).run();
+            verify(*code, *end, &outcome);
+            if format == "json" {
+                assert!(outcome.said().contains(&format!("\"code\":\"{code}\"")), "{outcome:#?}");
+            }
+            outcome.snapshot(&place.redactor())
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    }
+}
+
+fn play_live(scenarios: &[LiveScenario]) {
+    for (code, prepare) in scenarios {
+        let server = Server::new();
+        let shown = [(1, "human"), (2, "json")].map(|(slot, format)| {
+            let outcome = prepare(&server, slot).format(format).run();
+            outcome.refused(*code);
+            if format == "json" {
+                outcome.denied(*code);
+            }
+            outcome.snapshot(&server.redactor())
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    }
+}
+
+fn check(place: &Place, url: &str) -> Run {
+    place.check(&["--slot", "preview-1", "--database-url", url])
+}
+
+const SLOTS: &[Scenario] = &[
+    (Code::UnknownSlot, End::Refused, |place| place.check(&["--slot", "preview_1"])),
+    (Code::AliasAsIdentity, End::Refused, |place| place.check(&["--slot", "preview1"])),
+    (Code::SlotNotConfigured, End::Refused, |place| place.check(&["--slot", "preview-7"])),
+    (Code::SlotList, End::Refused, |place| {
+        place.check(&["--slot", "preview-1"]).with("SLOT_IDS_CSV", "preview-1, preview-2")
+    }),
+];
+
+#[test]
+fn slots() {
+    play(SLOTS);
+    Place::new().check(&["--slot", "preview-1"]).run().accepted();
+}
+
+/// Codes whose bad and good texts in the catalogue are URLs.
+const URL_CODES: [Code; 11] = [
+    Code::UrlBytes,
+    Code::UrlScheme,
+    Code::UrlAuthority,
+    Code::UrlUser,
+    Code::UrlPassword,
+    Code::UrlHost,
+    Code::UrlPort,
+    Code::UrlDatabase,
+    Code::UrlFragment,
+    Code::UrlParameter,
+    Code::UrlParameterTwice,
+];
+
+#[test]
+fn db_1_urls_as_the_catalogue_shows_them() {
+    for code in URL_CODES.into_iter().chain([Code::UrlParameterValue]) {
+        let place = Place::new();
+        let run = |url: &str, format| {
+            let stdin = ["--slot", "preview-1", "--database-url-file", "-"];
+            place.check(&stdin).with_stdin(&url.replace("<newline>", "\n\n")).format(format).run()
+        };
+        let shown = ["human", "json"].map(|format| {
+            let outcome = run(code.entry().bad, format);
+            outcome.refused(code);
+            outcome.snapshot(&place.redactor())
+        });
+        run(code.entry().bad, "json").denied(code);
+        assert_whole(code.id(), &shown.join("\n"));
+        run(code.entry().good, "human").accepted();
+    }
+    play(&[(Code::UrlLength, End::Refused, empty_url)]);
+}
+
+fn empty_url(place: &Place) -> Run {
+    place.check(&["--slot", "preview-1"]).with("DATABASE_URL", "")
+}
+
+const TARGETS: &[Scenario] = &[
+    (Code::ForeignDatabase, End::Refused, |place| {
+        check(place, &URL.replace("preview_1", "staging"))
+    }),
+    (Code::OtherSlotsDatabase, End::Refused, |place| {
+        check(place, &URL.replace("preview_1", "preview_2"))
+    }),
+    (Code::ProductionDatabase, End::Refused, |place| {
+        check(place, &URL.replace("preview_1", "production"))
+    }),
+    (Code::ForeignEndpoint, End::Refused, |place| check(place, &URL.replace("0.0.1", "0.0.9"))),
+    (Code::ProductionEndpoint, End::Refused, |place| check(place, &URL.replace("5432", "5433"))),
+    (Code::ForeignRole, End::Refused, |place| check(place, &URL.replace("slot_1", "app_admin"))),
+    (Code::NoTarget, End::Refused, |place| {
+        place.configure("");
+        place.check(&["--slot", "preview-1"])
+    }),
+    (Code::TwoTargets, End::Refused, |place| {
+        let file = place.text("url");
+        let args = ["--slot", "preview-1", "--database-url-file", &file, "--database-url", URL];
+        place.check(&args)
+    }),
+    (Code::TargetUnreadable, End::Refused, |place| {
+        let file = place.text("gone.url");
+        place.check(&["--slot", "preview-1", "--database-url-file", &file])
+    }),
+    (Code::PasswordOnCommandLine, End::Warned, |place| {
+        check(place, &URL.replace("slot_1@", "slot_1:s3cret@"))
+    }),
+    (Code::EndpointNotPinned, End::Warned, |place| {
+        place.configure("");
+        check(place, URL)
+    }),
+];
+
+#[test]
+fn targets() {
+    play(TARGETS);
+    check(&Place::new(), URL).run().accepted();
+}
+
+fn line(place: &Place, env: &str) -> Run {
+    let url = json!(URL);
+    let line = format!("{{\"id\":1,\"slot\":\"preview-1\",\"url\":{url},\"env\":{env}}}\n");
+    place.check(&["--stdin"]).with_stdin(&line)
+}
+
+const ENVIRONMENTS: &[Scenario] = &[
+    (Code::EnvDuplicate, End::Answered, |place| line(place, r#"{"LANG":"C","LANG":"de"}"#)),
+    (Code::EnvMovesConnection, End::Refused, |place| {
+        check(place, URL).with("PGHOSTADDR", "127.0.0.9").with("PGPASSWORD", "s3cret")
+    }),
+    (Code::EnvSecondDsn, End::Refused, |place| {
+        check(place, URL).with("DIRECT_URL", &URL.replace("slot_1@", "slot_1:s3cret@"))
+    }),
+    (Code::EnvUrlConflict, End::Refused, |place| {
+        check(place, URL).with("DATABASE_URL", &URL.replace("slot_1@", "slot_1:s3cret@"))
+    }),
+    (Code::EnvSlotConflict, End::Refused, |place| {
+        check(place, URL).with("SLOT_BACKEND_PORT", "8102")
+    }),
+    (Code::EnvMalformed, End::Answered, |place| line(place, r#"{"":"s3cret"}"#)),
+    (Code::EnvFile, End::Refused, |place| {
+        place.write("previews/feature/.env", 0o600, "PGPASSWORD=s3cret\nLOG_LEVEL=debug\n");
+        check(place, URL).and(&["--worktree", &place.text("previews/feature")])
+    }),
+    (Code::HomeFile, End::Warned, |place| {
+        place.write("home/.pgpass", 0o600, "*:*:*:*:s3cret\n");
+        check(place, URL).with("HOME", &place.text("home"))
+    }),
+    (Code::RequestLine, End::Answered, |place| {
+        place.check(&["--stdin"]).with_stdin("{\"slto\":\"preview-1\",\"url\":\"s3cret\"}\n")
+    }),
+];
+
+#[test]
+fn db_1_environments() {
+    play(ENVIRONMENTS);
+    let place = Place::new();
+    let neighbour = check(&place, URL).with("DATABASE_URL", URL).with("SLOT_BACKEND_PORT", "8101");
+    neighbour.with("LANG", "C").run().accepted();
+    place.write("previews/feature/.env.example", 0o600, "PGPASSWORD=s3cret\n");
+    place.write("previews/feature/.env", 0o600, "LOG_LEVEL=debug\n");
+    check(&place, URL).and(&["--worktree", &place.text("previews/feature")]).run().accepted();
+    assert_eq!(line(&place, r#"{"LANG":"C","LC_ALL":"C"}"#).run().accepted().objects().len(), 1);
+}
+
+/// Allows programs, and prepares the wrapper with the usual target.
+fn exec(place: &Place, options: &[&str], words: &[&str]) -> Run {
+    let at = place.text("bin");
+    place.configure(&format!(
+        "{PINNED}\
+         [programs.environment]\npath = \"/usr/bin/env\"\nargs = [\"--version\"]\n\
+         [programs.own]\npath = \"{at}/own\"\n\
+         [programs.docker]\npath = \"/usr/bin/docker\"\nargs = [\"...\"]\n"
+    ));
+    place.exec(options, words).with("DATABASE_URL", &URL.replace("slot_1@", "slot_1:s3cret@"))
+}
+
+const PROGRAMS: &[Scenario] = &[
+    (Code::ProgramNotAllowed, End::Refused, |place| exec(place, &[], &["/bin/sh", "-c", "id"])),
+    (Code::ProgramArguments, End::Refused, |place| exec(place, &[], &["/usr/bin/env", "sh"])),
+    (Code::ProgramUnsafe, End::Refused, |place| {
+        place.write("bin/own", 0o777, "#!/bin/sh\n");
+        exec(place, &[], &[&place.text("bin/own")])
+    }),
+    (Code::ContainerRuntime, End::Refused, |place| {
+        exec(place, &[], &["/usr/bin/docker", "run", "x"])
+    }),
+    (Code::PathOutsideRoot, End::Refused, |place| {
+        symlink(place.path("empty"), place.path("previews/link")).unwrap();
+        exec(place, &["--worktree", &place.text("previews/link")], &["/usr/bin/env", "--version"])
+    }),
+    (Code::PathMalformed, End::Refused, |place| {
+        exec(place, &["--worktree", "previews/feature"], &["/usr/bin/env", "--version"])
+    }),
+    (Code::RootUnusable, End::Refused, |place| {
+        std::fs::remove_dir_all(place.path("previews")).unwrap();
+        let worktree = place.text("previews/feature");
+        exec(place, &["--worktree", &worktree], &["/usr/bin/env", "--version"])
+    }),
+    (Code::PathMissing, End::Refused, |place| {
+        exec(place, &["--worktree", &place.text("previews/gone")], &["/usr/bin/env", "--version"])
+    }),
+    (Code::SandboxUnavailable, End::Refused, |place| {
+        let run = exec(place, &[], &["/usr/bin/env", "--version"]);
+        place.configure(&format!("{PINNED}[sandbox]\nrequire = [\"fs\"]\n"));
+        run
+    }),
+    (Code::ProgramNotRunnable, End::Refused, |place| {
+        place.write_program("bin/own", "no interpreter line\n");
+        exec(place, &[], &[&place.text("bin/own")])
+    }),
+    (Code::ProgramNotFound, End::Refused, |place| exec(place, &[], &[&place.text("bin/own")])),
+];
+
+#[test]
+fn programs_and_paths() {
+    play(PROGRAMS);
+    let place = Place::new();
+    let worktree = place.text("previews/feature");
+    let outcome = exec(&place, &["--worktree", &worktree], &["/usr/bin/env", "--version"]).run();
+    assert!(outcome.accepted().stdout.contains("env"), "{outcome:?}");
+}
+
+fn plan(place: &Place, migrations: &str) -> Run {
+    place.migrate("plan", &["--slot", "preview-1", "--migrations", migrations])
+}
+
+/// Prepares a plan of these files next to a `V1__a.sql`.
+fn plan_of(place: &Place, files: &[(&str, &str)]) -> Run {
+    for (name, text) in files.iter().chain(&[("V1__a.sql", "SELECT 1")]) {
+        place.write(&format!("previews/feature/migrations/{name}"), 0o644, text);
+    }
+    plan(place, &place.text("previews/feature/migrations"))
+}
+
+const FILES: &[Scenario] = &[
+    (Code::MigrationsMissing, End::Refused, |place| plan(place, &place.text("previews/feature"))),
+    (Code::MigrationName, End::Refused, |place| plan_of(place, &[("V2_add_orders.sql", "")])),
+    (Code::MigrationDuplicate, End::Refused, |place| {
+        plan_of(place, &[("V3__a.sql", ""), ("V3__b.sql", "")])
+    }),
+    (Code::MigrationUnreadable, End::Refused, |place| {
+        let run = plan_of(place, &[]);
+        let link = place.path("previews/feature/migrations/V2__x.sql");
+        symlink("V1__a.sql", link).unwrap();
+        run
+    }),
+    (Code::TlsUnavailable, End::Refused, |place| {
+        plan_of(place, &[]).with("DATABASE_URL", &format!("{URL}?sslmode=require"))
+    }),
+];
+
+#[test]
+fn migration_files() {
+    play(FILES);
+}
+
+const LIVE: &[LiveScenario] = &[
+    (Code::LiveRole, |server, slot| {
+        let text = format!(
+            "DROP ROLE IF EXISTS app_admin_{slot}; CREATE ROLE app_admin_{slot}; \
+             GRANT app_admin_{slot} TO slot_{slot}; ALTER ROLE slot_{slot} SET role = app_admin_{slot}"
+        );
+        server.sql("postgres", &text);
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
+    }),
+    (Code::LoginRefused, |server, slot| {
+        let url = server.url(slot, &format!("app_preview_{slot}"));
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
+            .with("DATABASE_URL", &url.replace('@', ":s3cret-of-nobody@"))
+    }),
+    (Code::ServerUnreachable, |server, slot| {
+        server.place.configure("[database]\nendpoints = [\"127.0.0.1:1\"]\n");
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")]).with(
+            "DATABASE_URL",
+            &format!("postgresql://slot_{slot}@127.0.0.1:1/app_preview_{slot}"),
+        )
+    }),
+];
+
+fn apply(server: &Server, slot: u8, files: &[(&str, &str)]) -> Run {
+    let directory = format!("previews/feature-{slot}/migrations");
+    for (name, text) in files {
+        server.place.write(&format!("{directory}/{name}"), 0o644, text);
+    }
+    server.migrate("apply", slot, &server.place.text(&directory))
+}
+
+#[test]
+fn live_servers() {
+    play_live(LIVE);
+    let server = Server::new();
+    apply(&server, 3, &[("V1__a.sql", "CREATE TABLE a ();")]).run().accepted();
+}
+
+const LEDGERS: &[LiveScenario] = &[
+    (Code::MigrationDivergent, |server, slot| {
+        apply(server, slot, &[("V1__create.sql", "CREATE TABLE a ();")]).run().accepted();
+        apply(server, slot, &[("V1__create.sql", "CREATE TABLE edited ();")])
+    }),
+    (Code::MigrationMissing, |server, slot| {
+        let both = [("V1__a.sql", "CREATE TABLE a ();"), ("V2__x.sql", "CREATE TABLE x ();")];
+        apply(server, slot, &both).run().accepted();
+        let gone = format!("previews/feature-{slot}/migrations/V2__x.sql");
+        std::fs::remove_file(server.place.path(&gone)).unwrap();
+        apply(server, slot, &[])
+    }),
+    (Code::MigrationLate, |server, slot| {
+        let both = [("V1__a.sql", "CREATE TABLE a ();"), ("V3__c.sql", "CREATE TABLE c ();")];
+        apply(server, slot, &both).run().accepted();
+        apply(server, slot, &[("V2__late.sql", "CREATE TABLE late ();")])
+    }),
+    (Code::MigrationFailed, |server, slot| {
+        let from = fixtures::migrations("fails-midway");
+        let copy = server.place.copy_migrations(&from, &format!("feature-{slot}"));
+        server.migrate("apply", slot, &copy)
+    }),
+    (Code::MigrationTransaction, |server, slot| {
+        let from = fixtures::migrations("ends-its-transaction");
+        let copy = server.place.copy_migrations(&from, &format!("feature-{slot}"));
+        server.migrate("apply", slot, &copy)
+    }),
+    (Code::LedgerUnreadable, |server, slot| {
+        let text = format!(
+            "CREATE TABLE refinery_schema_history (version int, name text, applied_on text, checksum text);
+             INSERT INTO refinery_schema_history VALUES (1, 'a', '2026-01-02T03:04:05Z', 'words');
+             ALTER TABLE refinery_schema_history OWNER TO slot_{slot}"
+        );
+        server.sql(&format!("app_preview_{slot}"), &text);
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
+    }),
+];
+
+#[test]
+fn ledgers() {
+    play_live(LEDGERS);
+}
+
+fn demo(place: &Place, program: &std::path::Path) -> Run {
+    let sample = fixtures::sample_app();
+    std::fs::create_dir_all(place.path("tmp")).unwrap();
+    Run::at(program, &["demo", "--sample", sample.to_str().unwrap()])
+        .with("TMPDIR", &place.text("tmp"))
+        .with("PATH", "/usr/local/bin:/usr/bin:/bin")
+}
+
+const DEMOS: &[Scenario] = &[
+    (Code::SiblingMissing, End::Refused, |place| {
+        place.install(&programs::program("slotguard"), "bin/slotguard");
+        demo(place, &place.path("bin/slotguard"))
+    }),
+    (Code::SiblingVersion, End::Refused, |place| {
+        place.install(&programs::program("slotguard"), "bin/slotguard");
+        place.write_program("bin/migrate-runner", "#!/bin/sh\necho migrate-runner 9.9.9\n");
+        demo(place, &place.path("bin/slotguard"))
+    }),
+    (Code::PostgresMissing, End::Refused, |place| {
+        let run = demo(place, &programs::program("slotguard"));
+        run.and(&["--postgres-programs", &place.text("empty")])
+    }),
+];
+
+#[test]
+fn the_demo_s_needs() {
+    let _ports = ports::reserve();
+    play_demo(DEMOS);
+    let taken: &[Scenario] =
+        &[(Code::PortTaken, End::Refused, |place| demo(place, &programs::program("slotguard")))];
+    let listener = ports::listen(8101).unwrap();
+    play_demo(taken);
+    drop(listener);
+}
+
+/// As [`play`], with the sample's directory, which is part of the checkout, replaced.
+fn play_demo(scenarios: &[Scenario]) {
+    for (code, _, prepare) in scenarios {
+        let shown = ["human", "json"].map(|format| {
+            let place = Place::new();
+            let outcome = prepare(&place).format(format).run();
+            outcome.refused(*code);
+            if format == "json" {
+                outcome.denied(*code);
+            }
+            outcome.snapshot(&place.redactor().path(&fixtures::sample_app(), "<sample>"))
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    }
+}
+
+#[test]
+fn a_demo_whose_step_fails_stops_and_cleans_up() {
+    let _ports = ports::reserve();
+    let place = Place::new();
+    place.write("sample/migrations/V1__broken.sql", 0o644, "SELECT 1/0;\n");
+    place.write("sample/frontend/index.html", 0o644, "");
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    let run = || {
+        Run::new("slotguard", &["demo", "--sample", &place.text("sample")])
+            .with("TMPDIR", &place.text("tmp"))
+    };
+    let human = run().format("human").run();
+    let json = run().format("json").run();
+    let shown = [&human, &json].map(|outcome| {
+        outcome.refused(Code::DemoStep);
+        let redactor = place.redactor();
+        let port = outcome
+            .said()
+            .split("127.0.0.1:")
+            .nth(1)
+            .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        outcome.snapshot(&redactor.port(port.unwrap()))
+    });
+    assert_whole(Code::DemoStep.id(), &shown.join("\n"));
+    assert_eq!(std::fs::read_dir(place.path("tmp")).unwrap().count(), 0);
+}
+
+const CONFIGURATIONS: &[Scenario] = &[
+    (Code::ConfigFile, End::Refused, |place| {
+        place.write("slotguard.toml", 0o666, "version = 1\n");
+        check(place, URL)
+    }),
+    (Code::ConfigMissing, End::Refused, |place| {
+        std::fs::remove_file(place.path("slotguard.toml")).unwrap();
+        check(place, URL)
+    }),
+    (Code::ConfigSyntax, End::Refused, |place| {
+        place.configure("[database]\nendpoint = [\"127.0.0.1:5432\"]\n");
+        check(place, URL)
+    }),
+    (Code::ConfigValue, End::Refused, |place| {
+        place.configure("[database]\nendpoints = [\"localhost:5432\"]\n");
+        check(place, URL)
+    }),
+    (Code::ConfigEnvironment, End::Refused, |place| {
+        place.configure("[slots]\nids = [\"preview-1\", \"preview-2\", \"preview-3\"]\n");
+        check(place, URL).with("SLOT_IDS_CSV", "preview-1")
+    }),
+    (Code::Usage, End::Refused, |_| Run::new("slotguard", &["explain", "SG0000"])),
+];
+
+#[test]
+fn configurations() {
+    play(CONFIGURATIONS);
+    let place = Place::new();
+    place.configure(&format!("{PINNED}[slots]\nids = [\"preview-1\", \"preview-2\"]\n"));
+    check(&place, URL).with("SLOT_IDS_CSV", "preview-1,preview-2").run().accepted();
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_repeats_no_secret() {
+    let place = Place::new();
+    let url = URL.replace("slot_1@", "slot_1:s3cret@");
+    for run in [
+        Run::new("slotguard", &["chekc"]),
+        Run::new("slotguard", &["check", url.as_str()]),
+        Run::new("slotguard", &["check", "--slot", "preview-1", "--databse-url", url.as_str()]),
+        Run::new("migrate-runner", &["apply", url.as_str()]),
+        Run::new("runtime-wrapper", &["exec", url.as_str()]),
+        place.check(&["--stdin", "--database-url", &url]),
+    ] {
+        let outcome = run.run();
+        assert_eq!(outcome.status, Some(64), "{outcome:?}");
+        // The wrapper's standard output is the program's; the others answer whoever reads JSON.
+        assert!(outcome.stdout.is_empty() || outcome.stdout.contains("SG9002"), "{outcome:?}");
+    }
+}
+
+/// Codes that no run of a program can show here, and why.
+const EXEMPT: &[(Code, &str)] = &[
+    (Code::UrlSecondOpinion, "no text is known on which the two readers disagree"),
+    (Code::LiveDatabase, "needs a pooler that maps names; covered in guard::identity"),
+    (Code::LiveRecovery, "needs a standby; covered in guard::identity"),
+    (Code::DescriptorsOpen, "needs a kernel older than 5.11"),
+    (Code::Internal, "a defect; none is known"),
+];
+
+#[test]
+fn every_code_is_shown_or_exempt_with_a_reason() {
+    let tables = [SLOTS, TARGETS, ENVIRONMENTS, PROGRAMS, FILES, DEMOS, CONFIGURATIONS].concat();
+    let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();
+    shown.extend(LIVE.iter().chain(LEDGERS).map(|(code, _)| *code));
+    shown.extend(URL_CODES);
+    shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);
+    for code in Code::ALL {
+        let times = shown.iter().filter(|other| *other == code).count();
+        let reason = EXEMPT.iter().find(|(exempt, _)| exempt == code);
+        match reason {
+            None => assert_eq!(times, 1, "{code} must be shown once or be exempt"),
+            Some((_, reason)) => assert!(times == 0 && !reason.is_empty(), "{code}"),
+        }
+    }
+}
+
+#[test]
+fn every_code_is_explained_to_people_and_programs() {
+    for code in Code::ALL {
+        let human = Run::new("slotguard", &["explain", code.id()]).format("human").run();
+        assert_eq!((human.status, human.stderr.as_str()), (Some(0), ""), "{code}");
+        assert!(
+            human.stdout.starts_with(&format!("{code}: {}\n", code.entry().summary)),
+            "{human:?}"
+        );
+        let json = Run::new("slotguard", &["explain", code.id()]).format("json").run();
+        assert_eq!(json.objects()[0]["summary"], code.entry().summary);
+    }
+}

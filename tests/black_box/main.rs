@@ -1,0 +1,30 @@
+//! One black-box test binary over the built programs.
+
+mod contract;
+mod demo;
+mod diagnostics;
+mod help;
+mod layering;
+mod migrations;
+mod readme;
+mod stream;
+mod support;
+
+#[test]
+fn every_file_is_a_module_of_this_binary() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("black_box");
+    for (directory, root) in [("", "main.rs"), ("support", "support/mod.rs")] {
+        let declared = std::fs::read_to_string(here.join(root)).unwrap();
+        for entry in std::fs::read_dir(here.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            if ["main", "mod", "snapshots"].contains(&name.as_str()) {
+                continue;
+            }
+            let is_declared = declared.lines().any(|line| {
+                line.trim_start_matches("pub(crate) ").trim_end() == format!("mod {name};")
+            });
+            assert!(is_declared, "{} is no module of {root}", path.display());
+        }
+    }
+}

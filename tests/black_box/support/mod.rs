@@ -1,0 +1,9 @@
+//! What the tests share: built programs, runs of them, one redactor, throw-away servers.
+
+pub(crate) mod place;
+pub(crate) mod ports;
+pub(crate) mod processes;
+pub(crate) mod programs;
+pub(crate) mod redact;
+pub(crate) mod run;
+pub(crate) mod server;

@@ -1,0 +1,51 @@
+//! The built programs: those of `SLOTGUARD_BIN_DIR`, or built once for this process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests, outside of what the lint takes for a test"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Every program of an installation.
+pub(crate) const PROGRAMS: [&str; 3] = ["slotguard", "migrate-runner", "runtime-wrapper"];
+
+/// Returns the path of a built program.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = directory().join(name);
+    assert!(path.is_file(), "{} is not built", path.display());
+    path
+}
+
+fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| given().unwrap_or_else(build))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of the tests that asks it")]
+fn given() -> Option<PathBuf> {
+    std::env::var_os("SLOTGUARD_BIN_DIR").map(PathBuf::from)
+}
+
+/// Builds the programs the way this test binary was built, from `target/<profile>/deps`.
+fn build() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let deps = own.parent().unwrap();
+    let directory = deps.parent().unwrap();
+    let profile = match directory.file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        other => other,
+    };
+    #[expect(clippy::disallowed_methods, reason = "cargo needs the caller's environment")]
+    let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
+        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile, "--target-dir"])
+        .arg(directory.parent().unwrap())
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .status()
+        .expect("cargo can be started");
+    assert!(status.success(), "the programs cannot be built");
+    directory.to_owned()
+}

@@ -1,0 +1,101 @@
+//! The one redactor: replaces what changes from run to run.
+
+use std::path::Path;
+
+/// Knows what is unstable in the outputs of one test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Redactor {
+    replacements: Vec<(String, &'static str)>,
+    numbers: Vec<(String, &'static str)>,
+}
+
+impl Redactor {
+    /// Replaces a path.
+    pub(crate) fn path(mut self, path: &Path, shown: &'static str) -> Self {
+        self.replacements.push((path.to_string_lossy().into_owned(), shown));
+        self
+    }
+
+    /// Replaces a port by `<port>`, wherever it stands as a whole number.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.numbers.push((port.to_string(), "<port>"));
+        self
+    }
+
+    /// Replaces everything that is unstable.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (found, shown) in &self.replacements {
+            text = text.replace(found, shown);
+        }
+        text = text.replace(env!("CARGO_PKG_VERSION"), "<version>");
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some(first) = rest.chars().next() {
+            if let Some(after) = after_time(rest) {
+                out.push_str("<time>");
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix("slotguard-demo-") {
+                out.push_str("slotguard-demo-<random>");
+                rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+            } else if first.is_ascii_digit() {
+                let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                let (number, after) = rest.split_at(end);
+                out.push_str(self.number(number, &out, after));
+                rest = after;
+            } else {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+        out
+    }
+
+    /// Names a number by what stands around it.
+    fn number<'a>(&self, number: &'a str, before: &str, after: &str) -> &'a str {
+        if after.starts_with(" ms") || before.ends_with("\"duration_ms\":") {
+            return "<ms>";
+        }
+        if before.ends_with("pid ") || before.ends_with("\"pid\":") {
+            return "<pid>";
+        }
+        if before.ends_with("PostgreSQL ") {
+            return "<major>";
+        }
+        self.numbers.iter().find(|(known, _)| known == number).map_or(number, |(_, shown)| shown)
+    }
+}
+
+/// Returns what stands behind a time in RFC 3339, if the text begins with one.
+fn after_time(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let shape = b"0000-00-00T00:00:00";
+    let fits = |(byte, wanted): (&u8, &u8)| match wanted {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == wanted,
+    };
+    if bytes.len() < shape.len() || !bytes.iter().zip(shape).all(fits) {
+        return None;
+    }
+    let rest = text[shape.len()..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    rest.strip_prefix('Z')
+}
+
+#[test]
+fn only_what_is_unstable_is_replaced() {
+    let redactor = Redactor::default().path(Path::new("/tmp/x1"), "<dir>").port(5433);
+    for (text, redacted) in [
+        ("/tmp/x1/a", "<dir>/a"),
+        ("127.0.0.1:5433/x", "127.0.0.1:<port>/x"),
+        ("\"port\":5433,\"n\":54330", "\"port\":<port>,\"n\":54330"),
+        ("at 2026-01-02T03:04:05.123Z.", "at <time>."),
+        ("2026-01-02 is a day", "2026-01-02 is a day"),
+        ("(12 ms) \"duration_ms\":7,", "(<ms> ms) \"duration_ms\":<ms>,"),
+        ("(pid 77, x) \"pid\":78", "(pid <pid>, x) \"pid\":<pid>"),
+        ("PostgreSQL 15 on", "PostgreSQL <major> on"),
+        ("slotguard-demo-aB3/x", "slotguard-demo-<random>/x"),
+        ("preview-1 8101 ä", "preview-1 8101 ä"),
+    ] {
+        assert_eq!(redactor.redact(text), redacted);
+    }
+}

@@ -1,0 +1,250 @@
+//! One run of a program, with an environment built from nothing.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests, outside of what the lint takes for a test"
+)]
+
+use std::io::{Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use guard::diagnostic::Code;
+use serde_json::Value;
+use step_report::exit::ExitStatus;
+
+use super::programs;
+use super::redact::Redactor;
+
+/// Part of every password that the tests make up; no output may contain it.
+pub(crate) const SECRET: &str = "s3cret";
+
+/// A program with arguments, variables and standard input.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    path: PathBuf,
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+    stdin: String,
+}
+
+impl Run {
+    /// Prepares a run of a built program.
+    pub(crate) fn new<S: AsRef<str>>(program: &str, args: &[S]) -> Self {
+        Self::at(&programs::program(program), args)
+    }
+
+    /// Prepares a run of a program somewhere else.
+    pub(crate) fn at<S: AsRef<str>>(path: &Path, args: &[S]) -> Self {
+        let args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        Self { path: path.to_owned(), args, environment: Vec::new(), stdin: String::new() }
+    }
+
+    /// Adds a variable.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives text on standard input.
+    pub(crate) fn with_stdin(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.stdin);
+        self
+    }
+
+    /// Adds arguments at the end.
+    pub(crate) fn and(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Chooses the format, in front of everything else.
+    pub(crate) fn format(mut self, format: &str) -> Self {
+        self.args.splice(0..0, ["--format".to_owned(), format.to_owned()]);
+        self
+    }
+
+    /// Runs to the end; no output holds a secret.
+    #[track_caller]
+    pub(crate) fn run(self) -> Outcome {
+        let mut stdin = tempfile::tempfile().unwrap();
+        stdin.write_all(self.stdin.as_bytes()).unwrap();
+        stdin.rewind().unwrap();
+        let output = self.command().stdin(stdin).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is text");
+        let outcome = Outcome {
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            status: output.status.code(),
+            run: self,
+        };
+        assert!(!outcome.said().contains(SECRET), "a secret was said:\n{outcome:#?}");
+        outcome
+    }
+
+    /// Starts the program with its standard output on a pipe and leaves it running.
+    pub(crate) fn start(self) -> Child {
+        self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place of the tests that starts programs"
+    )]
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        let variables = self.environment.iter().map(|(name, value)| (name, value));
+        command.args(&self.args).env_clear().envs(variables).stderr(Stdio::piped());
+        command
+    }
+
+    /// Shows the run as it would be typed.
+    fn typed(&self) -> String {
+        let quoted = |word: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._:@=,+-".contains(&b);
+            let is_plain = !word.is_empty() && word.bytes().all(plain);
+            if is_plain { word.to_owned() } else { format!("'{word}'") }
+        };
+        let variables =
+            self.environment.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
+        let name = self.path.file_name().unwrap().to_string_lossy().into_owned();
+        let words = variables.chain([name]).chain(self.args.iter().map(|arg| quoted(arg)));
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    run: Run,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+    /// The exit status, if the program ended by itself.
+    pub(crate) status: Option<i32>,
+}
+
+impl Outcome {
+    /// Returns both outputs.
+    pub(crate) fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Expects a refusal with this code and the status that belongs to it.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: Code) -> &Self {
+        let status = i32::from(ExitStatus::from(code).number());
+        assert_ne!(status, 0, "{code} is no refusal");
+        assert_eq!(self.status, Some(status), "{code} was expected: {self:#?}");
+        assert!(self.said().contains(code.id()), "{code} was expected: {self:#?}");
+        self
+    }
+
+    /// Expects a refusal by this code in JSON, with every part that a reader relies on.
+    #[track_caller]
+    pub(crate) fn denied(&self, code: Code) -> Value {
+        self.refused(code);
+        let verdicts = self.said();
+        let verdict = verdicts
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|object| object["verdict"] == "denied");
+        let verdict = verdict.unwrap_or_else(|| panic!("no denial: {self:#?}"));
+        assert_eq!(verdict["code"], code.id(), "{verdict}");
+        for part in ["message", "found", "expected", "help"] {
+            assert!(
+                verdict[part].as_str().is_some_and(|text| !text.is_empty()),
+                "{part}: {verdict}"
+            );
+        }
+        verdict
+    }
+
+    /// Expects success without a single finding, warnings included.
+    #[track_caller]
+    pub(crate) fn accepted(&self) -> &Self {
+        assert_eq!(self.status, Some(0), "{self:#?}");
+        let said = self.said();
+        for finding in ["error[", "warning[", "\"denied\"", "\"code\":\"SG"] {
+            assert!(!said.contains(finding), "{finding}: {self:#?}");
+        }
+        self
+    }
+
+    /// Returns the lines of standard output, each of which must be a JSON object.
+    #[track_caller]
+    pub(crate) fn objects(&self) -> Vec<Value> {
+        let object = |line: &str| -> Value {
+            let value: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{self:#?}"));
+            assert!(value.is_object(), "{line}");
+            value
+        };
+        self.stdout.lines().map(object).collect()
+    }
+
+    /// Renders everything that a person sees, without what changes from run to run.
+    pub(crate) fn snapshot(&self, redactor: &Redactor) -> String {
+        let mut text = format!("$ {}\n", self.run.typed());
+        for (title, content) in
+            [("stdin", &self.run.stdin), ("stdout", &self.stdout), ("stderr", &self.stderr)]
+        {
+            if !content.is_empty() {
+                let end = if content.ends_with('\n') { "" } else { "\n" };
+                text.push_str(&format!("--- {title}\n{content}{end}"));
+            }
+        }
+        let status = self.status.map_or_else(|| "signal".to_owned(), |status| status.to_string());
+        redactor.redact(&format!("{text}--- exit {status}\n"))
+    }
+}
+
+/// Compares a text with its snapshot in `black_box/snapshots`.
+#[track_caller]
+pub(crate) fn assert_whole(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+mod tests {
+    use super::*;
+
+    fn explain(code: &str) -> Outcome {
+        Run::new("slotguard", &["explain", code]).format("json").run()
+    }
+
+    #[test]
+    #[should_panic(expected = "was expected")]
+    fn refused_fails_when_nothing_was_refused() {
+        explain("SG9002").refused(Code::Usage);
+    }
+
+    #[test]
+    #[should_panic(expected = "is no refusal")]
+    fn refused_fails_for_a_code_that_only_warns() {
+        explain("SG2204").refused(Code::PasswordOnCommandLine);
+    }
+
+    #[test]
+    #[should_panic(expected = "SG9001 was expected")]
+    fn refused_fails_for_another_code() {
+        explain("SG0000").refused(Code::Internal);
+    }
+
+    #[test]
+    #[should_panic(expected = "code")]
+    fn accepted_fails_on_any_finding() {
+        explain("SG9002").accepted();
+    }
+
+    #[test]
+    #[should_panic(expected = "a secret was said")]
+    fn a_secret_in_an_output_is_seen() {
+        let said = format!("{SECRET}-of-slot-1");
+        Run::at(Path::new("/bin/echo"), &[said]).run();
+    }
+}
