@@ -83,10 +83,11 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
     let config = load_config_at(options.config.as_deref())?.config;
     let slot = config.slot(&options.slot)?;
     refuse_required_sandbox(&config)?;
-    let (target, warnings) = verify_target(options, environment, &config, slot)?;
+    let (target, mut warnings) = verify_target(options, environment, &config, slot)?;
     let program = approve_program(&options.words, &config)?;
     let places = places::prepare(slot, &config.roots, options.worktree.as_deref())?;
     let environment = config.child.build(environment, &target, places.child())?;
+    warnings.extend_from_slice(environment.warnings());
     Ok(ExecPlan { target, program, places, environment, warnings })
 }
 
@@ -219,7 +220,7 @@ mod tests {
             let at = directory.path().display();
             let text = format!(
                 "version = 1\n[roots]\nstate = \"{at}/state\"\n\
-                 [programs.backend]\npath = \"/usr/bin/env\"\nargs = [\"x\"]\n{extra}"
+                 [programs.backend]\npath = \"/bin/cat\"\nargs = [\"x\"]\n{extra}"
             );
             let path = directory.path().join("slotguard.toml");
             std::fs::write(&path, text).unwrap();
@@ -241,7 +242,7 @@ mod tests {
         }
     }
 
-    const GOOD: [&str; 5] = ["--slot", "preview-1", "--", "/usr/bin/env", "x"];
+    const GOOD: [&str; 5] = ["--slot", "preview-1", "--", "/bin/cat", "x"];
 
     #[test]
     fn a_plan_says_what_would_be_started_without_values() {
@@ -304,7 +305,7 @@ mod tests {
     #[test]
     fn a_refused_program_leaves_no_directories() {
         let bench = Bench::new("");
-        let line = ["--slot", "preview-1", "--", "/usr/bin/env", "y"];
+        let line = ["--slot", "preview-1", "--", "/bin/cat", "y"];
         let denial = bench.plan(&line, &[("DATABASE_URL", URL)]).unwrap_err();
         assert_eq!(denial.code(), Code::ProgramArguments);
         assert!(!bench.directory.path().join("state").exists());

@@ -14,10 +14,11 @@ use support::{Bench, Run, URL, event};
 const ENVIRONMENT: &[&str] = &["/usr/bin/env"];
 const STATUS: &[&str] = &["/bin/cat", "/proc/self/status"];
 const DESCRIPTORS: &[&str] = &["/bin/ls", "-l", "/proc/self/fd"];
-const READ_SEVEN: &[&str] = &["/bin/sh", "-c", "( cat <&7 ) 2>/dev/null || echo closed"];
-const PID: &[&str] = &["/bin/sh", "-c", "echo $$"];
-const WHERE: &[&str] = &["/bin/sh", "-c", "pwd -P; umask"];
-const ENDS: &[&str] = &["/bin/sh", "-c", "echo out; exit 42"];
+const READ_SEVEN: &[&str] =
+    &["/bin/sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/read-seven.sh")];
+const PID: &[&str] = &["/bin/sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/pid.sh")];
+const WHERE: &[&str] = &["/bin/sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/where.sh")];
+const ENDS: &[&str] = &["/bin/sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/ends.sh")];
 
 const HOSTILE: &[(&str, &str)] = &[
     ("AWS_SECRET_ACCESS_KEY", "h1dden-aws"),
@@ -314,6 +315,7 @@ fn se_1_only_listed_programs_with_listed_arguments_start() {
         (&["/usr/bin/../bin/env"], "SG4001"),
         (&["/usr/bin/env", "/bin/sh"], "SG4002"),
         (&["/bin/sh", "-c", "echo h1dden"], "SG4002"),
+        (&["/bin/sh", "-c", "id"], "SG4005"),
         (&["/bin/sh"], "SG4002"),
         (&["/usr/bin/docker", "run"], "SG4004"),
     ] {

@@ -6,8 +6,8 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::options::{Check, Demo};
-use crate::{check, demo, explain, request};
+use crate::options::{Check, Demo, Page};
+use crate::{check, demo, explain, pages, request};
 
 /// Preview environments that cannot hurt production
 ///
@@ -42,9 +42,9 @@ enum Command {
     Explain {
         /// The code, such as SG2101
         code: Option<String>,
-        /// Write all of them as one Markdown page
-        #[arg(long, conflicts_with = "code")]
-        markdown: bool,
+        /// Write a reference page as Markdown
+        #[arg(long, conflicts_with = "code", value_name = "PAGE")]
+        markdown: Option<Page>,
     },
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
@@ -67,7 +67,7 @@ pub fn main() -> ExitStatus {
     match &cli.command {
         Command::Check(options) if options.stdin => request::answer_all(&console, options),
         Command::Check(options) => check::run(&console, options),
-        Command::Explain { markdown: true, .. } => explain::page(&console),
+        Command::Explain { markdown: Some(page), .. } => pages::write(&console, *page),
         Command::Explain { code, .. } => explain::run(&console, code.as_deref()),
         Command::Demo(options) => demo::run(&console, options),
         Command::Completions { shell } => completions(*shell),

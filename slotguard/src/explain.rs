@@ -84,28 +84,6 @@ fn explain(console: &Console, code: Code) {
     console.line(&format!("  Exit code   {}", full.exit));
 }
 
-/// Writes the whole catalogue as `docs/diagnostics.md` holds it.
-pub(crate) fn page(console: &Console) -> ExitStatus {
-    console.line(PAGE_HEAD);
-    for code in Code::ALL {
-        let full = explanation(*code);
-        console.line(&format!("\n## {code}: {}\n", full.summary));
-        console.line(&format!("{}\n", full.condition));
-        console.line(&format!("- **Otherwise:** {}", full.effect));
-        console.line(&format!("- **Do this:** {}", full.way_out));
-        console.line(&format!("- **Refused:** `{}`", full.bad));
-        console.line(&format!("- **Accepted:** `{}`", full.good));
-        console.line(&format!("- **Exit code:** {}", full.exit));
-    }
-    ExitStatus::Done
-}
-
-const PAGE_HEAD: &str = "\
-# Diagnostics
-
-Every refusal and warning carries one of these codes. A code, once published, keeps its meaning.
-`slotguard explain CODE` shows the same text. This page is made by `scripts/generate`.";
-
 /// Width of explained text, in characters; a comfortable line on an 80-column terminal.
 const WIDTH: usize = 64;
 

@@ -9,5 +9,6 @@ pub mod cli;
 mod demo;
 mod explain;
 mod options;
+mod pages;
 mod request;
 mod sibling;

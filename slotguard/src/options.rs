@@ -35,3 +35,12 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "DIR")]
     pub(crate) postgres_programs: Option<PathBuf>,
 }
+
+/// The reference pages that are made from tables of the code.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Page {
+    /// Every diagnostic code
+    Diagnostics,
+    /// Every name of an environment variable that is treated specially
+    Environment,
+}

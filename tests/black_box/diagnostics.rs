@@ -224,7 +224,7 @@ fn exec(place: &Place, options: &[&str], words: &[&str]) -> Run {
     let at = place.text("bin");
     place.configure(&format!(
         "{PINNED}\
-         [programs.environment]\npath = \"/usr/bin/env\"\nargs = [\"--version\"]\n\
+         [programs.environment]\npath = \"/bin/cat\"\nargs = [\"--version\"]\n\
          [programs.own]\npath = \"{at}/own\"\n\
          [programs.docker]\npath = \"/usr/bin/docker\"\nargs = [\"...\"]\n"
     ));
@@ -233,7 +233,7 @@ fn exec(place: &Place, options: &[&str], words: &[&str]) -> Run {
 
 const PROGRAMS: &[Scenario] = &[
     (Code::ProgramNotAllowed, End::Refused, |place| exec(place, &[], &["/bin/sh", "-c", "id"])),
-    (Code::ProgramArguments, End::Refused, |place| exec(place, &[], &["/usr/bin/env", "sh"])),
+    (Code::ProgramArguments, End::Refused, |place| exec(place, &[], &["/bin/cat", "sh"])),
     (Code::ProgramUnsafe, End::Refused, |place| {
         place.write("bin/own", 0o777, "#!/bin/sh\n");
         exec(place, &[], &[&place.text("bin/own")])
@@ -243,21 +243,33 @@ const PROGRAMS: &[Scenario] = &[
     }),
     (Code::PathOutsideRoot, End::Refused, |place| {
         symlink(place.path("empty"), place.path("previews/link")).unwrap();
-        exec(place, &["--worktree", &place.text("previews/link")], &["/usr/bin/env", "--version"])
+        exec(place, &["--worktree", &place.text("previews/link")], &["/bin/cat", "--version"])
     }),
     (Code::PathMalformed, End::Refused, |place| {
-        exec(place, &["--worktree", "previews/feature"], &["/usr/bin/env", "--version"])
+        exec(place, &["--worktree", "previews/feature"], &["/bin/cat", "--version"])
+    }),
+    (Code::SecretLikeValue, End::Warned, |place| {
+        let run = exec(place, &[], &["/bin/true"]);
+        let program = "[programs.nothing]\npath = \"/bin/true\"\n";
+        place.configure(&format!("{PINNED}[env]\ninherit = [\"FEATURE_FLAGS\"]\n{program}"));
+        run.with("FEATURE_FLAGS", "sk_live_s3cret0123456789")
+    }),
+    (Code::LaunderingProgram, End::Refused, |place| {
+        let run = exec(place, &[], &["/bin/sh", "-c", "echo s3cret"]);
+        let shell = "[programs.shell]\npath = \"/bin/sh\"\nargs = [\"...\"]\n";
+        place.configure(&format!("{PINNED}{shell}"));
+        run
     }),
     (Code::RootUnusable, End::Refused, |place| {
         std::fs::remove_dir_all(place.path("previews")).unwrap();
         let worktree = place.text("previews/feature");
-        exec(place, &["--worktree", &worktree], &["/usr/bin/env", "--version"])
+        exec(place, &["--worktree", &worktree], &["/bin/cat", "--version"])
     }),
     (Code::PathMissing, End::Refused, |place| {
-        exec(place, &["--worktree", &place.text("previews/gone")], &["/usr/bin/env", "--version"])
+        exec(place, &["--worktree", &place.text("previews/gone")], &["/bin/cat", "--version"])
     }),
     (Code::SandboxUnavailable, End::Refused, |place| {
-        let run = exec(place, &[], &["/usr/bin/env", "--version"]);
+        let run = exec(place, &[], &["/bin/cat", "--version"]);
         place.configure(&format!("{PINNED}[sandbox]\nrequire = [\"fs\"]\n"));
         run
     }),
@@ -273,8 +285,8 @@ fn programs_and_paths() {
     play(PROGRAMS);
     let place = Place::new();
     let worktree = place.text("previews/feature");
-    let outcome = exec(&place, &["--worktree", &worktree], &["/usr/bin/env", "--version"]).run();
-    assert!(outcome.accepted().stdout.contains("env"), "{outcome:?}");
+    let outcome = exec(&place, &["--worktree", &worktree], &["/bin/cat", "--version"]).run();
+    assert!(outcome.accepted().stdout.contains("cat"), "{outcome:?}");
 }
 
 fn plan(place: &Place, migrations: &str) -> Run {
@@ -490,6 +502,9 @@ const CONFIGURATIONS: &[Scenario] = &[
     (Code::ConfigEnvironment, End::Refused, |place| {
         place.configure("[slots]\nids = [\"preview-1\", \"preview-2\", \"preview-3\"]\n");
         check(place, URL).with("SLOT_IDS_CSV", "preview-1")
+    }),
+    (Code::WorkerVariable, End::Refused, |place| {
+        check(place, URL).with("WORKER_SLOT_API_DIRECT_TEMPLATE", "http://127.0.0.1:8101")
     }),
     (Code::Usage, End::Refused, |_| Run::new("slotguard", &["explain", "SG0000"])),
 ];

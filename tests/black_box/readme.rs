@@ -2,10 +2,11 @@
 
 use crate::support::run::Run;
 
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+
 #[test]
 fn the_readme_shows_a_refusal_as_it_happens() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
+    let readme = std::fs::read_to_string(README).unwrap();
     let checked: usize = console_blocks(&readme).iter().map(|block| check(block)).sum();
     assert!(checked > 0, "the README shows no `$ slotguard check …`");
 }
@@ -53,4 +54,12 @@ fn console_blocks(text: &str) -> Vec<Vec<&str>> {
 fn blocks_are_found_by_their_fence() {
     let text = "a\n```console\n$ x\ny\n```\nb\n```sh\n$ z\n```\n";
     assert_eq!(console_blocks(text), [["$ x", "y"]]);
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_accepted() {
+    let readme = std::fs::read_to_string(README).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    guard::config::Config::parse(block).unwrap();
 }

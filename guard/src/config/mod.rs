@@ -4,9 +4,10 @@
 //! they are names or numbers, because a misplaced secret is one of the things a value can be.
 
 mod file;
+mod worker;
 
 use crate::diagnostic::{Code, Denial};
-use crate::environment::EnvPolicy;
+use crate::environment::{EnvPolicy, Environment};
 use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
 use crate::program::Programs;
@@ -111,6 +112,14 @@ impl Config {
         }
         self.slots = slots;
         Ok(())
+    }
+
+    /// Judges the worker's templates and directories in an environment, for every slot.
+    ///
+    /// # Errors
+    /// Refuses a value that does not give every slot its own.
+    pub fn judge_worker_variables(&self, environment: &Environment) -> Result<(), Denial> {
+        worker::judge(environment, &self.slots)
     }
 
     /// Parses a slot and requires that it exists on this host.

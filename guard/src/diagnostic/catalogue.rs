@@ -416,6 +416,14 @@ catalogue! {
         bad: "~/.pg_service.conf in the worker's home",
         good: "a home without them",
     }
+    SecretLikeValue "SG3010" Notice {
+        summary: "an inherited value looks like a secret",
+        condition: "A variable that `[env] inherit` allows has a value with the shape of a credential (a warning, never a refusal).",
+        effect: "The preview, and whatever its branch runs, can read it.",
+        way_out: "Make sure that it is a credential made for previews, or take the name off the list.",
+        bad: "FEATURE_FLAGS=sk_live_…",
+        good: "FEATURE_FLAGS=checkout,search",
+    }
     ProgramNotAllowed "SG4001" Denied {
         summary: "the program is not allowed",
         condition: "No entry of `[programs]` has exactly this path.",
@@ -447,6 +455,14 @@ catalogue! {
         way_out: "Run the program itself as a host process.",
         bad: "/usr/bin/docker run …",
         good: "/usr/bin/node server.js",
+    }
+    LaunderingProgram "SG4005" Denied {
+        summary: "the program would run something that is on no list",
+        condition: "The entry matches, but the program is a launcher such as `env` or `xargs` with arguments, the dynamic loader, a shell without a script, or an interpreter told to run text.",
+        effect: "The allowlist would name the launcher, and anything could run behind it.",
+        way_out: "Put the program itself on the list, or the text into a script that the entry names.",
+        bad: "/bin/sh -c \"node server.js\"",
+        good: "/bin/sh start.sh",
     }
     PathOutsideRoot "SG4101" Denied {
         summary: "the path is not beneath its root",
@@ -719,6 +735,14 @@ catalogue! {
         way_out: "Make the two the same.",
         bad: "SLOT_IDS_CSV=preview-1 with three slots in the file",
         good: "the same list in both",
+    }
+    WorkerVariable "SG8006" Configuration {
+        summary: "a worker variable does not give every slot its own",
+        condition: "`WORKER_PREVIEW_WEB_ROOT_TEMPLATE`, `WORKER_SLOT_API_DIRECT_TEMPLATE`, `WORKER_SLOT_PREVIEW_HOST_TEMPLATE` or `WORKER_PREVIEW_RUNTIME_SCRIPTS_DIR` is set, and for some slot it is not a path, address or name of that slot alone.",
+        effect: "A worker that follows the variable would serve one slot's files or backend as another's.",
+        way_out: "Write the template with {slot}, as the contract has it.",
+        bad: "WORKER_SLOT_API_DIRECT_TEMPLATE=http://127.0.0.1:8101",
+        good: "WORKER_SLOT_API_DIRECT_TEMPLATE=http://127.0.0.1:810{slot}",
     }
     Internal "SG9001" Internal {
         summary: "a defect of this program",

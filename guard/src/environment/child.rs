@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{looks_like_database_url, refuse_duplicates, slot_variables};
 use super::names::{NameClass, classify};
+use super::secret_like::looks_secret;
 use super::{DATABASE_URL, Environment, Variable};
-use crate::diagnostic::{Code, Denial, shown};
+use crate::diagnostic::{Code, Denial, Warning, shown};
 use crate::secret::Secret;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
@@ -52,6 +53,8 @@ const MAX_VALUE: usize = 8192;
 #[derive(Debug, Clone, Default)]
 pub struct EnvPolicy {
     inherit: BTreeSet<String>,
+    /// Beginnings of names, from entries such as `FEATURE_*`.
+    prefixes: Vec<String>,
     block: BTreeSet<String>,
     set: BTreeMap<String, Template>,
 }
@@ -96,6 +99,7 @@ pub struct ChildPlaces {
 pub struct ChildEnvironment {
     variables: BTreeMap<String, Secret>,
     decisions: Vec<Decision>,
+    warnings: Vec<Warning>,
 }
 
 /// What became of one name, and why. Holds no value.
@@ -135,6 +139,10 @@ impl EnvPolicy {
         set: BTreeMap<String, Template>,
         slots: &SlotSet,
     ) -> Result<Self, Denial> {
+        let (prefixes, inherit): (Vec<String>, Vec<String>) =
+            inherit.into_iter().partition(|entry| entry.ends_with('*'));
+        let prefixes =
+            prefixes.iter().map(|entry| check_prefix(entry)).collect::<Result<_, _>>()?;
         for name in inherit.iter().chain(set.keys()) {
             check_name(name)?;
         }
@@ -148,7 +156,8 @@ impl EnvPolicy {
                 check_set_value(slot, name, &template.render(slot))?;
             }
         }
-        Ok(Self { inherit: inherit.into_iter().collect(), block: block.into_iter().collect(), set })
+        let (inherit, block) = (inherit.into_iter().collect(), block.into_iter().collect());
+        Ok(Self { inherit, prefixes, block, set })
     }
 
     /// Builds the environment of a child of this slot.
@@ -166,7 +175,11 @@ impl EnvPolicy {
     ) -> Result<ChildEnvironment, Denial> {
         refuse_duplicates(parent)?;
         let slot = target.slot();
-        let mut child = ChildEnvironment { variables: BTreeMap::new(), decisions: Vec::new() };
+        let mut child = ChildEnvironment {
+            variables: BTreeMap::new(),
+            decisions: Vec::new(),
+            warnings: Vec::new(),
+        };
         for (name, value) in computed(target, places) {
             child.add(name, value, Outcome::Computed, "follows from the slot");
         }
@@ -188,6 +201,10 @@ impl EnvPolicy {
         }
         match self.judge(&name, variable) {
             Ok((value, reason)) => {
+                if looks_secret(value) {
+                    let message = format!("the value of `{}` looks like a secret", shown(&name));
+                    child.warnings.push(Warning::new(Code::SecretLikeValue, message));
+                }
                 child.add(&name, Secret::new(value.to_owned()), Outcome::Inherited, reason);
             }
             Err(reason) => child.decisions.push(Decision {
@@ -211,12 +228,19 @@ impl EnvPolicy {
             return Err(rule.reason);
         }
         let value = std::str::from_utf8(&variable.value).map_err(|_| "the value is not UTF-8")?;
-        let listed = self.inherit.contains(name);
+        let listed = self.inherit.contains(name) || self.has_prefix_of(name);
         if !listed && !INHERITED.contains(&name) {
             return Err(classify(name).map_or("not on the allowlist", |rule| rule.reason));
         }
         check_value(name, value)?;
         Ok((value, if listed { "allowed in the configuration" } else { "allowed by default" }))
+    }
+}
+
+impl EnvPolicy {
+    /// A prefix opens no name of the table: secret-like ones are allowed by their exact name only.
+    fn has_prefix_of(&self, name: &str) -> bool {
+        classify(name).is_none() && self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 }
 
@@ -241,6 +265,12 @@ impl ChildEnvironment {
     #[must_use]
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
+    }
+
+    /// Returns what is worth knowing about what arrives.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Returns the names that were left out.
@@ -286,6 +316,23 @@ fn check_name(name: &str) -> Result<(), Denial> {
         Some(rule) => Err(refuse(name, rule.reason, "a name that can be passed")),
         None => Ok(()),
     }
+}
+
+/// Shortest beginning of names that can be allowed as a whole.
+const MIN_PREFIX: usize = 4;
+
+/// Checks an entry such as `FEATURE_*` and returns the beginning.
+fn check_prefix(entry: &str) -> Result<String, Denial> {
+    let prefix = entry.strip_suffix('*').unwrap_or(entry);
+    check_name(prefix)?;
+    if prefix.len() < MIN_PREFIX || !prefix.ends_with('_') {
+        return Err(refuse(
+            entry,
+            "it opens too many names",
+            "a longer prefix such as `FEATURE_*`",
+        ));
+    }
+    Ok(prefix.to_owned())
 }
 
 fn check_set_value(slot: SlotId, name: &str, value: &str) -> Result<(), Denial> {
@@ -412,6 +459,34 @@ mod tests {
         assert_eq!(value(&child, "FOO"), Some("1"));
         assert_eq!(value(&child, "SESSION_SECRET"), Some("x"));
         assert_eq!(value(&child, "FOOT"), None);
+    }
+
+    #[test]
+    fn a_prefix_opens_ordinary_names_and_no_others() {
+        let allowed = policy(&["FEATURE_*", "PIPELINE_*"], &[]).unwrap();
+        let parent = [
+            ("FEATURE_A", "1"),
+            ("FEATURE_API_KEY", "2"),
+            ("FEATURES", "3"),
+            ("PIPELINE_DATABASE_URL", "4"),
+        ];
+        let child = build(&allowed, parent).unwrap();
+        assert_eq!(value(&child, "FEATURE_A"), Some("1"));
+        for name in ["FEATURE_API_KEY", "FEATURES", "PIPELINE_DATABASE_URL"] {
+            assert_eq!(value(&child, name), None, "{name}");
+        }
+        for entry in ["*", "A_*", "FEATURE*", "PG*", "LD_*", "NODE_ENV*", "F*E_*"] {
+            assert!(policy(&[entry], &[]).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_secret_arrives_with_a_warning() {
+        let allowed = policy(&["FOO"], &[]).unwrap();
+        let child = build(&allowed, [("FOO", "sk_live_0123456789abcdef")]).unwrap();
+        assert_eq!(child.warnings()[0].code(), Code::SecretLikeValue);
+        assert!(!format!("{:?}", child.warnings()).contains("0123456789abcdef"));
+        assert!(build(&allowed, [("FOO", "a,b")]).unwrap().warnings().is_empty());
     }
 
     #[test]

@@ -9,11 +9,12 @@ mod child;
 mod dotenv;
 mod judge;
 mod names;
+mod secret_like;
 
 pub use child::{ChildEnvironment, ChildPlaces, Decision, EnvPolicy, Outcome};
 pub use dotenv::{is_env_file, judge_env_file};
 pub use judge::{judge, looks_like_database_url};
-pub use names::{Group, NameClass, Rule, classify};
+pub use names::{Group, NameClass, Rule, classify, rules};
 
 /// The name of the one variable that may hold a database address.
 pub const DATABASE_URL: &str = "DATABASE_URL";

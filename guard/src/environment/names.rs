@@ -50,6 +50,28 @@ pub enum Group {
     Mode,
 }
 
+impl std::fmt::Display for Group {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Loader => "the loader and the C library",
+            Self::Shell => "shells",
+            Self::Node => "Node, Bun, Deno",
+            Self::Python => "Python",
+            Self::Scripting => "Perl, Ruby, PHP, Lua, R, Tcl, awk",
+            Self::Runtime => "Java, .NET, Erlang, Go, Haskell",
+            Self::Build => "compilers and build tools",
+            Self::ExecHook => "git and programs that run programs",
+            Self::Postgres => "PostgreSQL",
+            Self::Address => "other database addresses",
+            Self::Tls => "TLS and Kerberos",
+            Self::Credential => "credentials",
+            Self::Session => "the login session",
+            Self::Network => "network, telemetry, plug-ins",
+            Self::Mode => "mode and port",
+        })
+    }
+}
+
 /// One row: the pattern, the class, and why.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
@@ -65,11 +87,25 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Returns the patterns as a person writes them: `NAME`, `PREFIX*`, `*SUFFIX`.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<String> {
+        let exact = self.exact.iter().map(|name| (*name).to_owned());
+        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
+        let suffixes = self.suffixes.iter().map(|suffix| format!("*{suffix}"));
+        exact.chain(prefixes).chain(suffixes).collect()
+    }
+
     fn matches(&self, name: &str) -> bool {
         self.exact.contains(&name)
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
             || self.suffixes.iter().any(|suffix| name.ends_with(suffix))
     }
+}
+
+/// Returns the whole table, in the order in which it is asked.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter()
 }
 
 /// Returns the first rule that names this variable; rules of the class `Never` come first.

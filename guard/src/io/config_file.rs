@@ -23,7 +23,7 @@ pub struct LoadedConfig {
 }
 
 /// Loads the configuration that the option, `SLOTGUARD_CONFIG` or the default path names, and
-/// reconciles it with the environment's `SLOT_IDS_CSV`.
+/// reconciles it with the environment's `SLOT_IDS_CSV` and `WORKER_*`.
 ///
 /// # Errors
 /// Refuses a named file that is missing, an unsafe file, and an unacceptable content.
@@ -36,6 +36,7 @@ pub fn load_config(
         .map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
     let mut loaded = load_config_at(option.or(named.as_deref()))?;
     loaded.config.reconcile_slots(environment.first("SLOT_IDS_CSV"))?;
+    loaded.config.judge_worker_variables(environment)?;
     Ok(loaded)
 }
 

@@ -48,6 +48,7 @@ impl Bench {
     /// Writes the configuration with further tables at its end.
     pub(crate) fn configure(&self, extra: &str) {
         let at = self.directory.path().display();
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
         let text = format!(
             r#"version = 1
 [database]
@@ -68,16 +69,19 @@ path = "/bin/ls"
 args = ["-l", "/proc/self/fd"]
 [programs.read-seven]
 path = "/bin/sh"
-args = ["-c", "( cat <&7 ) 2>/dev/null || echo closed"]
+args = ["{scripts}/read-seven.sh"]
 [programs.pid]
 path = "/bin/sh"
-args = ["-c", "echo $$"]
+args = ["{scripts}/pid.sh"]
 [programs.where]
 path = "/bin/sh"
-args = ["-c", "pwd -P; umask"]
+args = ["{scripts}/where.sh"]
 [programs.ends]
 path = "/bin/sh"
-args = ["-c", "echo out; exit 42"]
+args = ["{scripts}/ends.sh"]
+[programs.text]
+path = "/bin/sh"
+args = ["-c", "id"]
 [programs.own]
 path = "{at}/bin/own"
 args = ["..."]

@@ -2,6 +2,8 @@
 //!
 //! Pure: whether the file at the path is safe to run is read by [`crate::io`].
 
+mod launder;
+
 use crate::diagnostic::{Code, Denial, shown};
 
 /// One entry of `[programs]`.
@@ -77,8 +79,9 @@ impl Programs {
     /// Approves a program with its arguments (contract clauses SE-1 and NC-2).
     ///
     /// # Errors
-    /// Refuses container runtimes whatever is configured, a path without an entry, and arguments
-    /// that no entry of the path allows. Arguments are not repeated: they may hold secrets.
+    /// Refuses container runtimes whatever is configured, a path without an entry, arguments that no
+    /// entry of the path allows, and programs that would run another one or a text. Arguments are not
+    /// repeated: they may hold secrets.
     pub fn approve(&self, path: &str, args: &[String]) -> Result<ApprovedProgram, Denial> {
         refuse_container(path, path)?;
         let same_path: Vec<&ProgramEntry> = self.0.iter().filter(|e| e.path == path).collect();
@@ -102,6 +105,14 @@ impl Programs {
                 allowed.join(" or "),
             )
         })?;
+        if let Some(reason) = launder::reason_against(path, args) {
+            return Err(Denial::new(
+                Code::LaunderingProgram,
+                format!("`{}` would run something that is on no list", shown(path)),
+                format!("`{}` of `[programs.{}]`: {reason}", shown(path), shown(&entry.key)),
+                "the program itself, or an interpreter with a script",
+            ));
+        }
         Ok(ApprovedProgram { key: entry.key.clone(), path: path.to_owned(), args: args.to_vec() })
     }
 
@@ -185,6 +196,7 @@ mod tests {
             entry("backend", "/usr/bin/node", &["server.js"], false),
             entry("tool", "/usr/bin/tool", &["run"], true),
             entry("box", "/usr/bin/docker", &[], true),
+            entry("shell", "/bin/sh", &[], true),
         ])
     }
 
@@ -200,9 +212,15 @@ mod tests {
         assert_eq!(code("/usr/bin/node", &["-e", "x"]), Some(Code::ProgramArguments));
         assert_eq!(code("/usr/bin/node", &[]), Some(Code::ProgramArguments));
         assert_eq!(code("/usr/bin/tool", &["run", "anything"]), None);
-        for path in ["node", "/usr/bin/../bin/node", "/bin/sh", "", "/usr/bin/node\0"] {
+        for path in ["node", "/usr/bin/../bin/node", "/bin/bash", "", "/usr/bin/node\0"] {
             assert_eq!(code(path, &["server.js"]), Some(Code::ProgramNotAllowed), "{path:?}");
         }
+    }
+
+    #[test]
+    fn se_1_an_entry_for_a_shell_allows_scripts_but_no_text() {
+        assert_eq!(code("/bin/sh", &["start.sh"]), None);
+        assert_eq!(code("/bin/sh", &["-c", "id"]), Some(Code::LaunderingProgram));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+# Ends with a status of its own.
+echo out
+exit 42

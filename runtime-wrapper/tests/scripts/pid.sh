@@ -1,0 +1,2 @@
+# Shows the process id.
+echo $$

@@ -1,0 +1,2 @@
+# Shows whether descriptor 7 arrived.
+( cat <&7 ) 2>/dev/null || echo closed

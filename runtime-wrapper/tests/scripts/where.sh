@@ -1,0 +1,3 @@
+# Shows where and with which umask the program runs.
+pwd -P
+umask
