@@ -7,7 +7,7 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::options::{Check, Demo, Page};
-use crate::{check, demo, explain, pages, request};
+use crate::{check, demo, explain, pages, request, schema};
 
 /// Preview environments that cannot hurt production
 ///
@@ -48,6 +48,11 @@ enum Command {
     },
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
+    /// Print the JSON Schema of an output, or list all of them
+    Schema {
+        /// The schema, such as verdict
+        name: Option<String>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -70,6 +75,7 @@ pub fn main() -> ExitStatus {
         Command::Explain { markdown: Some(page), .. } => pages::write(&console, *page),
         Command::Explain { code, .. } => explain::run(&console, code.as_deref()),
         Command::Demo(options) => demo::run(&console, options),
+        Command::Schema { name } => schema::run(&console, name.as_deref()),
         Command::Completions { shell } => completions(*shell),
     }
 }

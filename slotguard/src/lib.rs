@@ -11,4 +11,5 @@ mod explain;
 mod options;
 mod pages;
 mod request;
+mod schema;
 mod sibling;

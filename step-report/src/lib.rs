@@ -10,4 +10,5 @@ pub mod exit;
 #[cfg(feature = "logs")]
 pub mod logs;
 mod render;
+pub mod schema;
 pub mod verdict;

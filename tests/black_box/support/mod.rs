@@ -6,4 +6,5 @@ pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod redact;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod server;

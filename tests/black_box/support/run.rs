@@ -16,6 +16,7 @@ use step_report::exit::ExitStatus;
 
 use super::programs;
 use super::redact::Redactor;
+use super::schema;
 
 /// Part of every password that the tests make up; no output may contain it.
 pub(crate) const SECRET: &str = "s3cret";
@@ -80,6 +81,7 @@ impl Run {
             run: self,
         };
         assert!(!outcome.said().contains(SECRET), "a secret was said:\n{outcome:#?}");
+        schema::check_lines(&outcome.said());
         outcome
     }
 

@@ -1,0 +1,37 @@
+//! The JSON Schemas of everything that is printed as JSON.
+//!
+//! They are files, so that a person can read them without a program; a test holds every program's
+//! output against them.
+
+/// Every schema: its name on the command line and its text.
+pub const SCHEMAS: &[(&str, &str)] = &[
+    ("demo", include_str!("../schemas/demo.json")),
+    ("diagnostic", include_str!("../schemas/diagnostic.json")),
+    ("event", include_str!("../schemas/event.json")),
+    ("migration-plan", include_str!("../schemas/migration-plan.json")),
+    ("migration-run", include_str!("../schemas/migration-run.json")),
+    ("migration-status", include_str!("../schemas/migration-status.json")),
+    ("verdict", include_str!("../schemas/verdict.json")),
+];
+
+/// Returns the text of a schema by its name, such as `verdict`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static str> {
+    SCHEMAS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_is_json_and_names_itself() {
+        for (name, text) in SCHEMAS {
+            let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert_eq!(schema["title"], format!("slotguard.{name}/1"));
+            assert_eq!(schema["properties"]["schema"]["const"], schema["title"]);
+            assert_eq!(find(name), Some(*text));
+        }
+        assert_eq!(find("nothing"), None);
+    }
+}
