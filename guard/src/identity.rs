@@ -17,6 +17,8 @@ pub struct IdentityFacts {
     pub current_user: String,
     /// `pg_is_in_recovery()`.
     pub in_recovery: bool,
+    /// `system_identifier` of `pg_control_system()`; `None` when the server does not tell.
+    pub system_identifier: Option<u64>,
 }
 
 /// Proof that a live server agreed with a verified target.
@@ -30,6 +32,7 @@ pub struct IdentityFacts {
 ///     session_user: "slot_1".into(),
 ///     current_user: "slot_1".into(),
 ///     in_recovery: false,
+///     system_identifier: Some(7),
 /// };
 /// let confirmed = identity::confirm(proof, &facts).unwrap();
 /// assert_eq!(confirmed.target().database(), "app_preview_1");
@@ -68,7 +71,7 @@ impl ConfirmedTarget {
 /// Judges the server's answer.
 ///
 /// # Errors
-/// Refuses another database, another role, and a server in recovery.
+/// Refuses another database, another role, a server in recovery, and one that is not pinned.
 pub fn confirm(target: VerifiedTarget, facts: &IdentityFacts) -> Result<ConfirmedTarget, Denial> {
     judge(&target, facts)?;
     Ok(ConfirmedTarget { target })
@@ -101,7 +104,22 @@ fn judge(target: &VerifiedTarget, facts: &IdentityFacts) -> Result<(), Denial> {
             "a primary server",
         ));
     }
-    Ok(())
+    judge_server(target, facts)
+}
+
+/// A server may have the right database, role and address and still be another one.
+fn judge_server(target: &VerifiedTarget, facts: &IdentityFacts) -> Result<(), Denial> {
+    let Some(pinned) = target.system_identifier() else { return Ok(()) };
+    if facts.system_identifier == Some(pinned) {
+        return Ok(());
+    }
+    let found = facts.system_identifier.map_or("none".to_owned(), |found| found.to_string());
+    Err(Denial::new(
+        Code::LiveServer,
+        format!("the server that answers for {} is not the pinned one", target.slot()),
+        format!("system_identifier {found}"),
+        format!("system_identifier {pinned}"),
+    ))
 }
 
 #[cfg(test)]
@@ -114,12 +132,14 @@ mod tests {
         let url = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
         let target = DatabaseTarget::parse(url).unwrap();
         let slot = "preview-1".parse().unwrap();
-        let proof = crate::verify::verify(slot, target, &DatabasePolicy::default()).unwrap();
+        let policy = DatabasePolicy { system_identifier: Some(7), ..DatabasePolicy::default() };
+        let proof = crate::verify::verify(slot, target, &policy).unwrap();
         let mut facts = IdentityFacts {
             database: "app_preview_1".to_owned(),
             session_user: "slot_1".to_owned(),
             current_user: "slot_1".to_owned(),
             in_recovery: false,
+            system_identifier: Some(7),
         };
         change(&mut facts);
         confirm(proof, &facts)
@@ -137,5 +157,7 @@ mod tests {
         assert_eq!(code(|f| f.session_user = "admin".to_owned()), Code::LiveRole);
         assert_eq!(code(|f| f.current_user = "admin".to_owned()), Code::LiveRole);
         assert_eq!(code(|f| f.in_recovery = true), Code::LiveRecovery);
+        assert_eq!(code(|f| f.system_identifier = Some(8)), Code::LiveServer);
+        assert_eq!(code(|f| f.system_identifier = None), Code::LiveServer);
     }
 }

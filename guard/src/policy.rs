@@ -51,6 +51,8 @@ pub struct DatabasePolicy {
     /// The only endpoints that are the slots' server; empty means `127.0.0.1` or `[::1]` at
     /// any port.
     pub endpoints: Vec<Endpoint>,
+    /// The system identifier that the slots' server must have, as `pg_control_system()` says it.
+    pub system_identifier: Option<u64>,
     /// The role of each slot; `None` means that any role passes the offline check.
     pub role: Option<Template>,
     /// Names of production databases, so that hitting one is called by its name.

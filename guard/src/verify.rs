@@ -27,7 +27,8 @@ use crate::slot::SlotId;
 /// use guard::{database_url::DatabaseTarget, policy::DatabasePolicy, verify::VerifiedTarget};
 /// let slot = "preview-1".parse().unwrap();
 /// let target = DatabaseTarget::parse("postgresql://slot_1@127.0.0.1:5432/app_preview_1").unwrap();
-/// let proof = VerifiedTarget { slot, target, address: [127, 0, 0, 1].into() };
+/// let address = [127, 0, 0, 1].into();
+/// let proof = VerifiedTarget { slot, target, address, system_identifier: None };
 /// assert_eq!(proof.database(), "app_preview_1");
 /// ```
 ///
@@ -45,6 +46,7 @@ pub struct VerifiedTarget {
     slot: SlotId,
     target: DatabaseTarget,
     address: IpAddr,
+    system_identifier: Option<u64>,
 }
 
 /// Judges a target for a slot (contract clauses DB-1 to DB-4).
@@ -62,7 +64,7 @@ pub fn verify(
     judge_database(slot, &target, policy)?;
     let address = judge_endpoint(slot, &target, &endpoint, policy)?;
     judge_role(slot, &target, policy)?;
-    Ok(VerifiedTarget { slot, target, address })
+    Ok(VerifiedTarget { slot, target, address, system_identifier: policy.system_identifier })
 }
 
 /// Production first: whatever else is wrong with such a target, this is what must be said.
@@ -169,6 +171,12 @@ impl VerifiedTarget {
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// Returns the system identifier that the live server must have, if one is pinned.
+    #[must_use]
+    pub fn system_identifier(&self) -> Option<u64> {
+        self.system_identifier
     }
 
     /// Returns the host as it stands in a URL.

@@ -18,7 +18,8 @@ const STARTUP_OPTIONS: &str =
 
 /// What is asked of a server before anything else; qualified, so that no other function answers.
 pub(crate) const IDENTITY_COLUMNS: &str = "pg_catalog.current_database(), session_user, \
-     current_user, pg_catalog.pg_is_in_recovery()";
+     current_user, pg_catalog.pg_is_in_recovery(), \
+     (SELECT system_identifier FROM pg_catalog.pg_control_system())";
 
 /// A connection whose server said that it is the slot's own database.
 ///
@@ -70,7 +71,10 @@ impl GuardedSession {
         let asked = tokio::time::timeout(patience, ask_identity(&client)).await;
         let facts = match asked {
             Ok(Ok(facts)) => facts,
-            Ok(Err(error)) => return Err(unreachable(&target, &error.to_string())),
+            Ok(Err(error)) => {
+                let said = error.as_db_error().map(|server| server.message().to_owned());
+                return Err(unreachable(&target, &said.unwrap_or_else(|| error.to_string())));
+            }
             Err(_) => return Err(unreachable(&target, "no answer in time")),
         };
         Ok(Self { client, target: confirm(target, &facts)? })
@@ -146,6 +150,7 @@ pub(crate) fn identity_facts(answer: &[SimpleQueryMessage], first: usize) -> Ide
         session_user: column(1),
         current_user: column(2),
         in_recovery: column(3) != "f",
+        system_identifier: column(4).parse().ok(),
     }
 }
 
@@ -212,5 +217,6 @@ mod tests {
     fn an_empty_answer_is_nobodys_identity() {
         let facts = identity_facts(&[], 0);
         assert!(facts.database.is_empty() && facts.in_recovery);
+        assert_eq!(facts.system_identifier, None);
     }
 }

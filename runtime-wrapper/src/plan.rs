@@ -84,7 +84,7 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
     let slot = config.slot(&options.slot)?;
     refuse_required_sandbox(&config)?;
     let (target, mut warnings) = verify_target(options, environment, &config, slot)?;
-    let program = approve_program(&options.words, &config)?;
+    let program = approve_program(slot, &options.words, &config)?;
     let places = places::prepare(slot, &config.roots, options.worktree.as_deref())?;
     let environment = config.child.build(environment, &target, places.child())?;
     warnings.extend_from_slice(environment.warnings());
@@ -157,9 +157,13 @@ fn verify_target(
     Ok((target, warnings))
 }
 
-fn approve_program(words: &[OsString], config: &Config) -> Result<ApprovedProgram, Denial> {
+fn approve_program(
+    slot: SlotId,
+    words: &[OsString],
+    config: &Config,
+) -> Result<ApprovedProgram, Denial> {
     let (path, args) = read_words(words)?;
-    let program = config.programs.approve(path, &args)?;
+    let program = config.programs.approve(slot, path, &args)?;
     inspect_program(&program)?;
     Ok(program)
 }

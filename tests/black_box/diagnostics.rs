@@ -332,6 +332,10 @@ const LIVE: &[LiveScenario] = &[
         server.sql("postgres", &text);
         apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
     }),
+    (Code::LiveServer, |server, slot| {
+        server.configure("system_identifier = \"7\"");
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
+    }),
     (Code::LoginRefused, |server, slot| {
         let url = server.url(slot, &format!("app_preview_{slot}"));
         apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
@@ -358,6 +362,8 @@ fn apply(server: &Server, slot: u8, files: &[(&str, &str)]) -> Run {
 fn live_servers() {
     play_live(LIVE);
     let server = Server::new();
+    let own = server.sql("postgres", "SELECT system_identifier FROM pg_control_system()");
+    server.configure(&format!("system_identifier = \"{}\"", own.trim()));
     apply(&server, 3, &[("V1__a.sql", "CREATE TABLE a ();")]).run().accepted();
 }
 

@@ -3,6 +3,7 @@
 mod contract;
 mod demo;
 mod diagnostics;
+mod differential;
 mod help;
 mod layering;
 mod migrations;

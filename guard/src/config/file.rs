@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Config, Roots, SandboxFeature};
-use crate::database_url::DatabaseTarget;
+use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
 use crate::path::AbsolutePath;
@@ -47,6 +47,7 @@ struct Slots {
 struct Database {
     #[serde(default)]
     endpoints: Vec<String>,
+    system_identifier: Option<String>,
     role: Option<String>,
     password_file: Option<String>,
 }
@@ -165,10 +166,15 @@ fn parse_database(
     let endpoint = |key: &str, text: &String| {
         Endpoint::parse(text).ok_or_else(|| refuse_value(key, text, "host:port"))
     };
+    let system_identifier =
+        database.system_identifier.as_deref().map(parse_system_identifier).transpose()?;
     let endpoints = database
         .endpoints
         .iter()
-        .map(|text| endpoint("[database] endpoints", text).and_then(check_endpoint))
+        .map(|text| {
+            endpoint("[database] endpoints", text)
+                .and_then(|endpoint| check_endpoint(endpoint, system_identifier))
+        })
         .collect::<Result<_, _>>()?;
     let production_endpoints = production
         .endpoints
@@ -184,18 +190,30 @@ fn parse_database(
     let role = database.role.as_deref().map(|text| parse_role(text, slots)).transpose()?;
     Ok(DatabasePolicy {
         endpoints,
+        system_identifier,
         role,
         production_databases: production.databases,
         production_endpoints,
     })
 }
 
-/// An endpoint must be an address of this host, and no port that a slot's own services have.
-fn check_endpoint(endpoint: Endpoint) -> Result<Endpoint, Denial> {
+fn parse_system_identifier(text: &str) -> Result<u64, Denial> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let expected = "the number that pg_control_system() says, as a text";
+    let number = text.parse().ok().filter(|number| digits && *number > 0);
+    number.ok_or_else(|| refuse_value("[database] system_identifier", text, expected))
+}
+
+/// An endpoint must be an address, and no port that a slot's own services have; one of another host
+/// needs a pinned identity, since anything can answer there.
+fn check_endpoint(endpoint: Endpoint, pinned: Option<u64>) -> Result<Endpoint, Denial> {
     let key = "[database] endpoints";
-    if !endpoint.is_loopback_address() {
-        let expected = "a loopback address such as 127.0.0.1:5432; names are read differently by \
-                        drivers, and a remote server needs a pinned identity";
+    if matches!(endpoint.host, Host::Name(_)) {
+        let expected = "an address such as 127.0.0.1:5432; drivers read names differently";
+        return Err(refuse_value(key, &endpoint.to_string(), expected));
+    }
+    if !endpoint.is_loopback_address() && pinned.is_none() {
+        let expected = "a loopback address such as 127.0.0.1:5432, or a pinned `system_identifier`";
         return Err(refuse_value(key, &endpoint.to_string(), expected));
     }
     if let Some(slot) = SlotId::owning_port(endpoint.port) {

@@ -171,7 +171,14 @@ mod tests {
         assert_eq!(config.slots().to_string(), "preview-1,preview-2");
         assert_eq!(config.sandbox_require, Some(vec![]));
         assert!(
-            config.programs.approve("/usr/bin/node", &["server.js".into(), "x".into()]).is_ok()
+            config
+                .programs
+                .approve(
+                    "preview-1".parse().unwrap(),
+                    "/usr/bin/node",
+                    &["server.js".into(), "x".into()]
+                )
+                .is_ok()
         );
         assert_eq!(Config::default().slots().to_string(), "preview-1,preview-2,preview-3");
     }
@@ -208,6 +215,20 @@ mod tests {
             assert_ne!(text, FULL, "{line} is not in the file");
             let denial = Config::parse(&text).expect_err(worse);
             assert_eq!(denial.code().class(), crate::diagnostic::Class::Configuration, "{worse}");
+        }
+    }
+
+    #[test]
+    fn another_host_needs_a_pinned_identity() {
+        let remote = FULL.replace("[\"127.0.0.1:5432\"]", "[\"192.0.2.1:5432\"]");
+        assert_eq!(Config::parse(&remote).unwrap_err().code(), Code::ConfigValue);
+        let pin = |value: &str| {
+            let line = format!("[database]\nsystem_identifier = \"{value}\"");
+            Config::parse(&remote.replace("[database]", &line))
+        };
+        assert_eq!(pin("7312345678901234567").unwrap().database.endpoints.len(), 1);
+        for value in ["", "0", "-1", "+1", "x", "99999999999999999999999"] {
+            assert!(pin(value).is_err(), "{value:?}");
         }
     }
 

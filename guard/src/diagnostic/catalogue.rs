@@ -520,6 +520,14 @@ catalogue! {
         bad: "a read replica",
         good: "the slots' primary",
     }
+    LiveServer "SG5004" Denied {
+        summary: "the server is not the pinned one",
+        condition: "`[database] system_identifier` is configured, and the live server has another one or does not tell it.",
+        effect: "Another cluster answers at the slots' address: production's through a tunnel, or a restored copy.",
+        way_out: "Find out which server answers there; after a deliberate move, write its `system_identifier` (SELECT system_identifier FROM pg_control_system()) into the configuration.",
+        bad: "a tunnel to production on the slots' port",
+        good: "the server that was pinned",
+    }
     ServerUnreachable "SG5101" Unavailable {
         summary: "the database server does not answer",
         condition: "The connection could not be made within its time, or it broke.",

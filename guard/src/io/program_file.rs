@@ -64,7 +64,8 @@ mod tests {
             args: vec![],
             open_ended: true,
         };
-        let approved = Programs::new(vec![entry]).approve(path, &[]).unwrap();
+        let approved =
+            Programs::new(vec![entry]).approve("preview-1".parse().unwrap(), path, &[]).unwrap();
         inspect_program(&approved).err().map(|denial| denial.code())
     }
 

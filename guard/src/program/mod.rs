@@ -5,6 +5,7 @@
 mod launder;
 
 use crate::diagnostic::{Code, Denial, shown};
+use crate::slot::SlotId;
 
 /// One entry of `[programs]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct ProgramEntry {
     pub key: String,
     /// The absolute path, compared as text with what is asked for.
     pub path: String,
-    /// The arguments, exact.
+    /// The arguments, exact; `{slot}` in one stands for the slot's number.
     pub args: Vec<String>,
     /// Whether further arguments may follow (the list ended with `"..."`).
     pub open_ended: bool,
@@ -30,7 +31,9 @@ pub struct Programs(Vec<ProgramEntry>);
 /// let entry = ProgramEntry {
 ///     key: "backend".into(), path: "/usr/bin/node".into(), args: vec![], open_ended: true,
 /// };
-/// let approved = Programs::new(vec![entry]).approve("/usr/bin/node", &["server.js".into()]).unwrap();
+/// let slot = "preview-1".parse().unwrap();
+/// let approved =
+///     Programs::new(vec![entry]).approve(slot, "/usr/bin/node", &["server.js".into()]).unwrap();
 /// assert_eq!(approved.path(), "/usr/bin/node");
 /// ```
 ///
@@ -39,6 +42,7 @@ pub struct Programs(Vec<ProgramEntry>);
 /// let entry = ProgramEntry {
 ///     key: "backend".into(), path: "/usr/bin/node".into(), args: vec![], open_ended: true,
 /// };
+/// let slot: guard::slot::SlotId = "preview-1".parse().unwrap();
 /// let approved = ApprovedProgram { key: entry.key, path: entry.path, args: vec!["server.js".into()] };
 /// assert_eq!(approved.path(), "/usr/bin/node");
 /// ```
@@ -82,7 +86,12 @@ impl Programs {
     /// Refuses container runtimes whatever is configured, a path without an entry, arguments that no
     /// entry of the path allows, and programs that would run another one or a text. Arguments are not
     /// repeated: they may hold secrets.
-    pub fn approve(&self, path: &str, args: &[String]) -> Result<ApprovedProgram, Denial> {
+    pub fn approve(
+        &self,
+        slot: SlotId,
+        path: &str,
+        args: &[String],
+    ) -> Result<ApprovedProgram, Denial> {
         refuse_container(path, path)?;
         let same_path: Vec<&ProgramEntry> = self.0.iter().filter(|e| e.path == path).collect();
         if same_path.is_empty() {
@@ -93,7 +102,7 @@ impl Programs {
                 self.describe(),
             ));
         }
-        let entry = same_path.iter().find(|entry| entry.allows(args)).ok_or_else(|| {
+        let entry = same_path.iter().find(|entry| entry.allows(slot, args)).ok_or_else(|| {
             let allowed: Vec<String> = same_path.iter().map(|entry| entry.describe()).collect();
             Denial::new(
                 Code::ProgramArguments,
@@ -126,8 +135,12 @@ impl Programs {
 }
 
 impl ProgramEntry {
-    fn allows(&self, args: &[String]) -> bool {
-        args.starts_with(&self.args) && (self.open_ended || args.len() == self.args.len())
+    fn allows(&self, slot: SlotId, args: &[String]) -> bool {
+        let number = slot.number().to_string();
+        let same = |(own, given): (&String, &String)| own.replace("{slot}", &number) == *given;
+        let enough =
+            args.len() == self.args.len() || self.open_ended && args.len() > self.args.len();
+        enough && self.args.iter().zip(args).all(same)
     }
 
     fn describe(&self) -> String {
@@ -197,12 +210,17 @@ mod tests {
             entry("tool", "/usr/bin/tool", &["run"], true),
             entry("box", "/usr/bin/docker", &[], true),
             entry("shell", "/bin/sh", &[], true),
+            entry("web", "/usr/bin/web", &["--port", "810{slot}"], false),
         ])
+    }
+
+    fn slot() -> SlotId {
+        "preview-2".parse().unwrap()
     }
 
     fn code(path: &str, args: &[&str]) -> Option<Code> {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        programs().approve(path, &args).err().map(|denial| denial.code())
+        programs().approve(slot(), path, &args).err().map(|denial| denial.code())
     }
 
     #[test]
@@ -214,6 +232,14 @@ mod tests {
         assert_eq!(code("/usr/bin/tool", &["run", "anything"]), None);
         for path in ["node", "/usr/bin/../bin/node", "/bin/bash", "", "/usr/bin/node\0"] {
             assert_eq!(code(path, &["server.js"]), Some(Code::ProgramNotAllowed), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_argument_can_be_a_template_of_the_slot() {
+        assert_eq!(code("/usr/bin/web", &["--port", "8102"]), None);
+        for port in ["8101", "810{slot}", "81022"] {
+            assert_eq!(code("/usr/bin/web", &["--port", port]), Some(Code::ProgramArguments));
         }
     }
 
@@ -231,7 +257,8 @@ mod tests {
 
     #[test]
     fn arguments_are_not_repeated() {
-        let denial = programs().approve("/usr/bin/node", &["hunter2".to_owned()]).unwrap_err();
+        let denial =
+            programs().approve(slot(), "/usr/bin/node", &["hunter2".to_owned()]).unwrap_err();
         assert!(!format!("{denial:?}").contains("hunter2"));
     }
 }

@@ -62,6 +62,9 @@ impl Redactor {
         if before.ends_with("PostgreSQL ") {
             return "<major>";
         }
+        if before.ends_with("system_identifier ") && number.len() > 3 {
+            return "<identifier>";
+        }
         self.numbers.iter().find(|(known, _)| known == number).map_or(number, |(_, shown)| shown)
     }
 }

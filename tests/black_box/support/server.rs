@@ -21,16 +21,22 @@ impl Server {
         let server =
             Self { place: Place::new(), cluster: Cluster::builder(programs).start().unwrap() };
         server.provision();
-        let (port, at) = (server.port(), server.place.text("secrets"));
-        server.place.configure(&format!(
+        server.configure("");
+        server
+    }
+
+    /// Writes the configuration of this server, with more lines under `[database]`.
+    pub(crate) fn configure(&self, more: &str) {
+        let (port, at) = (self.port(), self.place.text("secrets"));
+        self.place.configure(&format!(
             "[database]\n\
              endpoints = [\"127.0.0.1:{port}\"]\n\
              role = \"slot_{{slot}}\"\n\
              password_file = \"{at}/slot_{{slot}}.pw\"\n\
+             {more}\n\
              [production]\n\
              databases = [\"app_production\"]\n"
         ));
-        server
     }
 
     fn provision(&self) {
