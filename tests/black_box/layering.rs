@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// The crates from the bottom up: each may use only those above it in this list.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 13] = [
     "guard",
     "step-report",
     "slot-runtime",
@@ -20,6 +20,8 @@ const LAYERS: [&str; 11] = [
     "slotguard",
     "fixtures",
     "slotguard-tests",
+    "fuzz",
+    "benches",
 ];
 
 /// The sample application knows nothing of this project.

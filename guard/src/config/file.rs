@@ -135,7 +135,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
 fn refuse_syntax(text: &str, error: &toml::de::Error) -> Denial {
     let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
     let words = error.message();
-    let about_keys = ["unknown field", "unknown variant", "missing field", "duplicate key"];
+    let about_keys = ["unknown field", "missing field", "duplicate key"];
     let message = if about_keys.iter().any(|start| words.starts_with(start)) {
         format!("the configuration cannot be read: {}", words.replace('\n', " "))
     } else {
@@ -153,9 +153,19 @@ fn refuse_value(key: &str, found: &str, expected: &str) -> Denial {
     Denial::new(
         Code::ConfigValue,
         format!("the value of `{key}` is not acceptable"),
-        format!("{key} = {}", shown(found)),
+        format!("{key} = {}", plain_or_hidden(found)),
         expected,
     )
+}
+
+/// Repeats a name, an address or a path; anything that could carry a password is hidden.
+fn plain_or_hidden(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:/{}[] \"".contains(&b);
+    if text.bytes().all(plain) && !text.contains("://") {
+        shown(text)
+    } else {
+        "(not shown)".to_owned()
+    }
 }
 
 fn parse_database(

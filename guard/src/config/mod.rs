@@ -242,6 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn a_url_in_the_wrong_place_is_not_repeated() {
+        let url = "postgresql://app:hunter2@127.0.0.1:5432/x";
+        for line in
+            ["\"127.0.0.1:5432\"", "\"app_production\"", "\"/srv/previews\"", "\"slot_{slot}\""]
+        {
+            let text = FULL.replace(line, &format!("\"{url}\""));
+            let Err(denial) = Config::parse(&text) else { continue };
+            assert!(!format!("{denial:?}").contains("hunter2"), "{line}: {denial:?}");
+        }
+        let text = FULL.replace("require = []", "require = [\"hunter2\"]");
+        let denial = Config::parse(&text).unwrap_err();
+        assert!(!format!("{denial:?}").contains("hunter2"), "{denial:?}");
+    }
+
+    #[test]
     fn an_unknown_key_is_named() {
         let denial = Config::parse(&FULL.replace("[sync]", "[sink]")).unwrap_err();
         assert!(denial.message().contains("sink"), "{}", denial.message());

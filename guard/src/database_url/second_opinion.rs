@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use url::Url;
 
-use super::{DatabaseTarget, Host};
+use super::{DatabaseTarget, Host, Parameter};
 use crate::diagnostic::{Code, Denial};
 use crate::secret::Secret;
 
@@ -40,9 +40,7 @@ pub(super) fn agree(text: &str, target: &DatabaseTarget) -> Result<(), Denial> {
     if other.path().strip_prefix('/') != Some(&target.database) {
         return Err(refuse("database"));
     }
-    let parameters = target.parameters.iter().map(ToString::to_string);
-    let pairs = other.query_pairs().map(|(name, value)| format!("{name}={value}"));
-    if !parameters.eq(pairs) || other.fragment().is_some() {
+    if !same_parameters(&other, &target.parameters) || other.fragment().is_some() {
         return Err(refuse("parameter"));
     }
     Ok(())
@@ -54,9 +52,27 @@ fn non_empty(password: &Secret) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then(|| bytes.to_vec())
 }
 
+/// Compares without building text: this runs in every check.
+fn same_parameters(other: &Url, parameters: &[Parameter]) -> bool {
+    let mut pairs = other.query_pairs();
+    let same = parameters.iter().all(|parameter| {
+        pairs
+            .next()
+            .is_some_and(|(name, value)| parameter.name() == name && parameter.value() == value)
+    });
+    same && pairs.next().is_none()
+}
+
 fn same_host(other: &Url, host: &Host) -> bool {
     let read = other.host_str().unwrap_or_default();
-    read.eq_ignore_ascii_case(&host.to_string())
+    match host {
+        Host::V4(address) => read.parse() == Ok(*address),
+        Host::V6(address) => {
+            let inner = read.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            inner.and_then(|inner| inner.parse().ok()) == Some(*address)
+        }
+        Host::Name(name) => read.eq_ignore_ascii_case(name),
+    }
 }
 
 /// Decodes escapes that the grammar has already found complete.

@@ -13,7 +13,7 @@ use crate::slot::SlotId;
 /// # Errors
 /// Refuses malformed entries, a name that stands twice, a `DATABASE_URL` other than `given`, a
 /// variable that moves connections, a second database address, and slot variables of another slot.
-/// All names at fault are named at once; values never are.
+/// All names at fault are named at once; no value is, but that of a slot variable.
 pub fn judge(slot: SlotId, environment: &Environment, given: Option<&str>) -> Result<(), Denial> {
     refuse_malformed(environment)?;
     refuse_duplicates(environment)?;

@@ -1,0 +1,159 @@
+//! `DatabaseTarget::parse`: what is accepted means one thing, and no refusal repeats a password.
+
+use guard::database_url::{DatabaseTarget, Host};
+use guard::diagnostic::Denial;
+use guard::secret::Secret;
+
+use super::{OTHER_SECRET, SECRET, Target, refused, words};
+use crate::engine::Signature;
+
+pub(super) const TARGET: Target = Target {
+    name: "database_url",
+    check,
+    #[rustfmt::skip]
+    dictionary: &[
+        "postgresql://", "postgres://", "mysql://", "://", "slot_1", ":hunter2@", ":hunter2", "hunter2",
+        "@", ":", "/", "//", "?", "&", "=", "#", "\\", ",", ";", "'", "%00", "%40", "%2F", "%2e%2e", "%",
+        "%25", "%FF", "%C3%A9", "..", "\n", "\t", " ", "\u{feff}", "\u{ff11}", "127.0.0.1", "127.1",
+        "0x7f000001", "localhost", "[::1]", "[::ffff:127.0.0.1]", "[::1%25lo]", "[", "]", "db.example",
+        ":5432", ":0", ":05432", ":65535", ":65536", "/app_preview_1", "/app_production", "?dbname=",
+        "?host=", "&user=", "?sslmode=disable", "&sslmode=require", "?application_name=web",
+        "&connect_timeout=10", "&ssl=true", "?options=-crole%3Dpostgres", "xn--", "_", "-", ".",
+    ],
+};
+
+fn check(input: &[u8]) -> Signature {
+    let text = String::from_utf8_lossy(input);
+    match DatabaseTarget::parse(&text) {
+        Ok(target) => accepted(&text, &target),
+        Err(denial) => {
+            keeps_the_password(&text, &denial);
+            refused(&denial)
+        }
+    }
+}
+
+fn accepted(text: &str, target: &DatabaseTarget) -> Signature {
+    assert!(text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)), "a byte outside of URLs");
+    let printed = target.connection_url();
+    let again = parse_own(printed.dangerous_expose());
+    same_parts(target, &again);
+    let printed_again = again.connection_url();
+    assert_eq!(printed_again.dangerous_expose(), printed.dangerous_expose());
+
+    let canonical = target.canonical();
+    assert_eq!(parse_own(&canonical).canonical(), canonical, "canonical is no fixpoint");
+    let bare = parse_own(&without_password(text));
+    assert_eq!(canonical, bare.canonical(), "the password has an influence on the canonical form");
+    if let Some(password) = target.password().map(Secret::dangerous_expose) {
+        let by_chance = !is_distinctive(password) || format!("{bare:?}").contains(password);
+        assert!(by_chance || !format!("{target:?}").contains(password), "Debug shows the password");
+    }
+    shape(target)
+}
+
+fn parse_own(text: &str) -> DatabaseTarget {
+    match DatabaseTarget::parse(text) {
+        Ok(target) => target,
+        Err(denial) => panic!("our own text {text:?} is refused: {denial}"),
+    }
+}
+
+fn same_parts(one: &DatabaseTarget, other: &DatabaseTarget) {
+    assert_eq!(one.user(), other.user());
+    assert_eq!(one.host(), other.host());
+    assert_eq!(one.port(), other.port());
+    assert_eq!(one.database(), other.database());
+    assert_eq!(one.parameters(), other.parameters());
+    // An empty password and none are the same: the canonical form has none.
+    let password = |target: &DatabaseTarget| {
+        target.password().map_or(String::new(), |secret| secret.dangerous_expose().to_owned())
+    };
+    assert!(password(one) == password(other), "the password changed");
+}
+
+/// Returns an accepted text without its password: there is exactly one `@`, and a `:` before it
+/// other than that of the scheme begins the password.
+fn without_password(text: &str) -> String {
+    let (head, tail) = text.split_once('@').unwrap_or((text, ""));
+    let (scheme, userinfo) = head.split_once("://").unwrap_or(("", head));
+    let user = userinfo.split_once(':').map_or(userinfo, |(user, _)| user);
+    format!("{scheme}://{user}@{tail}")
+}
+
+fn shape(target: &DatabaseTarget) -> Signature {
+    let host = match target.host() {
+        Host::V4(_) => "v4",
+        Host::V6(_) => "v6",
+        Host::Name(_) => "name",
+    };
+    let password = match target.password().map(Secret::dangerous_expose) {
+        None => "none",
+        Some("") => "empty",
+        Some(text) if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => "plain",
+        Some(_) => "escaped",
+    };
+    format!("accepted host={host} password={password} parameters={}", target.parameters().len())
+}
+
+/// Requires that a refusal neither repeats the password nor depends on its letters.
+fn keeps_the_password(text: &str, denial: &Denial) {
+    let Some((before, password, after)) = split_password(text) else { return };
+    let said = words(denial);
+    let rest = format!("{before}{after}");
+    if is_distinctive(password) && !rest.contains(password) {
+        let fixed = format!("{}{:?}", denial.expected(), denial.code().entry());
+        assert!(fixed.contains(password) || !said.contains(password), "{password:?} in {said}");
+    }
+    if password.contains(SECRET) && !rest.contains(SECRET) {
+        assert!(!said.contains(SECRET), "the secret is in {said}");
+        let other = format!("{before}{}{after}", password.replace(SECRET, OTHER_SECRET));
+        let denial_of_other = DatabaseTarget::parse(&other).err();
+        assert_eq!(Some(denial), denial_of_other.as_ref(), "the secret has an influence");
+    }
+}
+
+/// Splits `scheme://user:password@rest` around the password.
+fn split_password(text: &str) -> Option<(&str, &str, &str)> {
+    let start = text.find("://")? + 3;
+    let colon = start + text[start..].find([':', '@', '/', '?', '#'])?;
+    if !text[colon..].starts_with(':') {
+        return None;
+    }
+    let end = colon + text[colon..].find('@')?;
+    Some((&text[..=colon], &text[colon + 1..end], &text[end..]))
+}
+
+/// Whether a text could not stand in a refusal by chance.
+fn is_distinctive(password: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| password.as_bytes().iter().any(kind);
+    password.len() >= 6 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guard::diagnostic::Code;
+
+    #[test]
+    fn a_password_is_found_where_a_driver_would_look() {
+        let split = |text| split_password(text).map(|(_, password, _)| password);
+        assert_eq!(split("postgres://u:pw@h:1/x"), Some("pw"));
+        assert_eq!(split("postgres://u:p/w@h:1/x"), Some("p/w"));
+        assert_eq!(split("postgres://u@h:1/x"), None);
+        assert_eq!(split("postgres://h:1/x"), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "hunter2")]
+    fn a_refusal_that_repeats_the_secret_is_a_finding() {
+        let denial = Denial::new(Code::UrlPassword, "m", "password `hunter2`", "e");
+        keeps_the_password("postgres://u:hunter2@h:1/x", &denial);
+    }
+
+    #[test]
+    fn the_password_is_cut_out_alone() {
+        assert_eq!(without_password("postgres://u:p:w@h:1/x?a=b"), "postgres://u@h:1/x?a=b");
+        assert_eq!(without_password("postgres://u@[::1]:1/x"), "postgres://u@[::1]:1/x");
+    }
+}
