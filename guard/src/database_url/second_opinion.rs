@@ -28,7 +28,7 @@ pub(super) fn agree(text: &str, target: &DatabaseTarget) -> Result<(), Denial> {
     if other.username() != target.user {
         return Err(refuse("user"));
     }
-    if other.password().map(decode) != target.password.as_ref().and_then(non_empty) {
+    if !same_password(&other, target.password.as_ref()) {
         return Err(refuse("password"));
     }
     if !same_host(&other, &target.host) {
@@ -46,21 +46,22 @@ pub(super) fn agree(text: &str, target: &DatabaseTarget) -> Result<(), Denial> {
     Ok(())
 }
 
-/// The `url` crate does not tell an empty password from none.
-fn non_empty(password: &Secret) -> Option<Vec<u8>> {
-    let bytes = password.dangerous_expose().as_bytes();
-    (!bytes.is_empty()).then(|| bytes.to_vec())
+/// The `url` crate does not tell an empty password from none, so neither is this.
+fn same_password(other: &Url, password: Option<&Secret>) -> bool {
+    let read = decode(other.password().unwrap_or_default());
+    read.eq(password.map_or("", Secret::dangerous_expose).bytes())
 }
 
-/// Compares without building text: this runs in every check.
+/// Compares without building text: this runs in every check. Allowed parameters hold nothing to
+/// decode, so the reader must have left the query as it was.
 fn same_parameters(other: &Url, parameters: &[Parameter]) -> bool {
-    let mut pairs = other.query_pairs();
+    let Some(query) = other.query() else { return parameters.is_empty() };
+    let mut items = query.split('&');
     let same = parameters.iter().all(|parameter| {
-        pairs
-            .next()
-            .is_some_and(|(name, value)| parameter.name() == name && parameter.value() == value)
+        let item = items.next().and_then(|item| item.split_once('='));
+        item == Some((parameter.name(), parameter.value()))
     });
-    same && pairs.next().is_none()
+    same && items.next().is_none()
 }
 
 fn same_host(other: &Url, host: &Host) -> bool {
@@ -76,19 +77,17 @@ fn same_host(other: &Url, host: &Host) -> bool {
 }
 
 /// Decodes escapes that the grammar has already found complete.
-fn decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+fn decode(text: &str) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, behind) = rest.split_first()?;
+        let escape = behind.get(..2).filter(|_| *first == b'%');
         let value = escape
             .and_then(|pair| std::str::from_utf8(pair).ok())
             .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        out.push(value.unwrap_or(bytes[at]));
-        at += if value.is_some() { 3 } else { 1 };
-    }
-    out
+        rest = if value.is_some() { &behind[2..] } else { behind };
+        Some(value.unwrap_or(*first))
+    })
 }
 
 /// Renders the canonical URL, with the given password or none.
