@@ -46,7 +46,7 @@ impl Places {
 /// Refuses a worktree that is not written plainly, not beneath `[roots] worktree` or missing, a root
 /// that cannot be used, and private directories that others can enter.
 pub fn prepare(slot: SlotId, roots: &Roots, worktree: Option<&OsStr>) -> Result<Places, Denial> {
-    let worktree = worktree.map(|text| open_worktree(text, roots.worktree.as_ref())).transpose()?;
+    let worktree = worktree.map(|text| open_worktree(text, roots)).transpose()?;
     let state = Root::open_or_create(&roots.state)?;
     let (home_path, home) = private_directory(&state, slot, "home")?;
     let (temporary, _) = private_directory(&state, slot, "tmp")?;
@@ -57,13 +57,10 @@ pub fn prepare(slot: SlotId, roots: &Roots, worktree: Option<&OsStr>) -> Result<
     Ok(Places { child: ChildPlaces { home: home_path, temporary, worktree }, working_directory })
 }
 
-fn open_worktree(
-    text: &OsStr,
-    root: Option<&AbsolutePath>,
-) -> Result<(AbsolutePath, OwnedFd), Denial> {
+fn open_worktree(text: &OsStr, roots: &Roots) -> Result<(AbsolutePath, OwnedFd), Denial> {
     // A byte that is not UTF-8 stays visible in the refusal and cannot name anything else.
     let path = AbsolutePath::parse(text.to_str().ok_or_else(|| refuse_bytes(text))?)?;
-    let root = root.ok_or_else(|| {
+    let root = roots.worktree.as_ref().ok_or_else(|| {
         Denial::new(
             Code::RootUnusable,
             "a worktree was given, but no root for worktrees is configured",
@@ -73,7 +70,7 @@ fn open_worktree(
         .help("Set `[roots] worktree` in the configuration, or leave `--worktree` out.")
     })?;
     let beneath = path.beneath(root).ok_or_else(|| refuse_outside(&path, root))?;
-    let handle = Root::open(root)?.open_directory(&beneath)?;
+    let handle = Root::open(root)?.crossing_mounts(roots.cross_mounts).open_directory(&beneath)?;
     Ok((path, handle))
 }
 

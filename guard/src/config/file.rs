@@ -68,6 +68,7 @@ struct RawRoots {
     worktree: Option<String>,
     artifact: Option<String>,
     state: Option<String>,
+    cross_mounts: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -265,6 +266,7 @@ fn parse_roots(raw: RawRoots) -> Result<Roots, Denial> {
         worktree: root("worktree", raw.worktree)?,
         artifact: root("artifact", raw.artifact)?,
         state: root("state", raw.state)?.unwrap_or(default.state),
+        cross_mounts: raw.cross_mounts.unwrap_or(default.cross_mounts),
     })
 }
 

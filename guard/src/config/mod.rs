@@ -47,6 +47,8 @@ pub struct Roots {
     pub artifact: Option<AbsolutePath>,
     /// The directory that holds slot records and private homes.
     pub state: AbsolutePath,
+    /// Whether worktrees and migrations may lie on another mount than their root.
+    pub cross_mounts: bool,
 }
 
 /// A kind of kernel rule that `[sandbox] require` can demand.
@@ -75,7 +77,7 @@ impl Default for Roots {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that a test parses")]
         let state = AbsolutePath::parse(DEFAULT_STATE_ROOT).expect("the default root is plain");
-        Self { repository: None, worktree: None, artifact: None, state }
+        Self { repository: None, worktree: None, artifact: None, state, cross_mounts: true }
     }
 }
 

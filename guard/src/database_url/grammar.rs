@@ -213,6 +213,10 @@ fn split_port(authority: &str) -> Result<(&str, &str), Denial> {
 fn parse_host(text: &str) -> Result<Host, Denial> {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = inner.parse().map_err(|_| refuse_host(text))?;
+        // Readers print an embedded IPv4 address in different ways.
+        if let Some(v4) = address.to_ipv4_mapped() {
+            return Err(refuse_host(text).help(format!("Write {v4}.")));
+        }
         if address.to_string() != inner {
             return Err(refuse_host(text).help(format!("Write [{address}].")));
         }

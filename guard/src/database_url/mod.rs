@@ -228,6 +228,7 @@ mod tests {
             ("postgresql://slot_1@%2Frun%2Fpostgresql:5432/app_preview_1", Code::UrlHost),
             ("postgresql://slot_1@[0:0:0:0:0:0:0:1]:5432/app_preview_1", Code::UrlHost),
             ("postgresql://slot_1@[::1%25lo]:5432/app_preview_1", Code::UrlHost),
+            ("postgresql://slot_1@[::ffff:127.0.0.1]:5432/app_preview_1", Code::UrlHost),
             ("postgresql://slot_1@[::1:5432/app_preview_1", Code::UrlHost),
             ("postgresql://slot_1@[::1]x:5432/app_preview_1", Code::UrlPort),
             ("postgresql://slot_1@127.0.0.1/app_preview_1", Code::UrlPort),

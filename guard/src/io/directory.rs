@@ -81,6 +81,7 @@ pub fn open_configured(path: &Path, roots: &Roots, missing: Code) -> Result<Dire
             "a readable directory",
         )
     };
+    let cross_mounts = roots.cross_mounts;
     let roots: Vec<&AbsolutePath> =
         [&roots.worktree, &roots.repository].into_iter().flatten().collect();
     if roots.is_empty() {
@@ -90,7 +91,8 @@ pub fn open_configured(path: &Path, roots: &Roots, missing: Code) -> Result<Dire
     let absolute = AbsolutePath::parse(&absolute.to_string_lossy())?;
     for root in &roots {
         if let Some(relative) = absolute.beneath(root) {
-            return Root::open(root)?.open_directory(&relative).map(Directory::from);
+            let root = Root::open(root)?.crossing_mounts(cross_mounts);
+            return root.open_directory(&relative).map(Directory::from);
         }
     }
     let roots: Vec<&str> = roots.iter().map(|root| root.as_str()).collect();

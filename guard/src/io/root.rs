@@ -22,6 +22,7 @@ const BENEATH: ResolveFlags =
 pub struct Root {
     path: AbsolutePath,
     descriptor: OwnedFd,
+    resolve: ResolveFlags,
 }
 
 impl Root {
@@ -45,7 +46,7 @@ impl Root {
         if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(refuse(format!("a directory of uid {}", stat.st_uid)));
         }
-        Ok(Self { path: path.clone(), descriptor })
+        Ok(Self { path: path.clone(), descriptor, resolve: BENEATH })
     }
 
     /// Opens a root that this program keeps for itself, making it with mode 0755 where missing.
@@ -83,6 +84,13 @@ impl Root {
         ))
     }
 
+    /// Decides whether directories on other mounts beneath the root may be entered.
+    #[must_use]
+    pub fn crossing_mounts(mut self, allowed: bool) -> Self {
+        self.resolve.set(ResolveFlags::NO_XDEV, !allowed);
+        self
+    }
+
     /// Returns the path the root was opened at.
     #[must_use]
     pub fn path(&self) -> &AbsolutePath {
@@ -94,8 +102,13 @@ impl Root {
     /// # Errors
     /// Refuses a path that leaves the root or passes a symbolic link, and one that is missing.
     pub fn open_directory(&self, path: &RelativePath) -> Result<OwnedFd, Denial> {
-        let opened =
-            rustix::fs::openat2(&self.descriptor, path.as_str(), DIRECTORY, Mode::empty(), BENEATH);
+        let opened = rustix::fs::openat2(
+            &self.descriptor,
+            path.as_str(),
+            DIRECTORY,
+            Mode::empty(),
+            self.resolve,
+        );
         opened.map_err(|error| self.refuse(path.as_str(), error))
     }
 
@@ -114,8 +127,9 @@ impl Root {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.refuse(component, error)),
             }
-            let next = rustix::fs::openat2(parent, *component, DIRECTORY, Mode::empty(), BENEATH)
-                .map_err(|error| self.refuse(component, error))?;
+            let next =
+                rustix::fs::openat2(parent, *component, DIRECTORY, Mode::empty(), self.resolve)
+                    .map_err(|error| self.refuse(component, error))?;
             at = Some(next);
         }
         at.ok_or_else(|| self.refuse("", Errno::NOENT))
@@ -125,7 +139,7 @@ impl Root {
         let root = shown(self.path.as_str());
         let why = match error {
             Errno::LOOP => "a component is a symbolic link".to_owned(),
-            Errno::XDEV => "it leaves the root".to_owned(),
+            Errno::XDEV => "it leaves the root or its mount".to_owned(),
             other => std::io::Error::from(other).to_string(),
         };
         let found = format!("`{root}/{}`: {why}", shown(path));
@@ -183,6 +197,22 @@ mod tests {
         symlink("/tmp", directory.path().join("preview-2")).unwrap();
         let denial = root.create_directory(&["preview-2", "home"]).unwrap_err();
         assert_eq!(denial.code(), Code::PathOutsideRoot);
+    }
+
+    #[test]
+    fn another_mount_can_be_kept_out() {
+        use std::os::unix::fs::MetadataExt as _;
+        let device = |path: &str| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+        let root_path = AbsolutePath::parse("/dev").unwrap();
+        if device("/dev/shm").is_none() || device("/dev/shm") == device("/dev") {
+            return; // No other mount is there to be kept out.
+        }
+        let inside = AbsolutePath::parse("/dev/shm").unwrap().beneath(&root_path).unwrap();
+        let open = |allowed| {
+            Root::open(&root_path).unwrap().crossing_mounts(allowed).open_directory(&inside)
+        };
+        assert!(open(true).is_ok());
+        assert_eq!(open(false).unwrap_err().code(), Code::PathOutsideRoot);
     }
 
     #[test]
