@@ -137,7 +137,8 @@ fn refuse_syntax(text: &str, error: &toml::de::Error) -> Denial {
     let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
     let words = error.message();
     let about_keys = ["unknown field", "missing field", "duplicate key"];
-    let message = if about_keys.iter().any(|start| words.starts_with(start)) {
+    let message = if about_keys.iter().any(|start| words.starts_with(start)) && names_a_word(words)
+    {
         format!("the configuration cannot be read: {}", words.replace('\n', " "))
     } else {
         "the configuration cannot be read: not TOML, or a value of the wrong type".to_owned()
@@ -148,6 +149,12 @@ fn refuse_syntax(text: &str, error: &toml::de::Error) -> Denial {
         format!("line {line}"),
         "TOML with the documented keys and `version = 1`",
     )
+}
+
+/// A key is repeated only if it is a plain word: a secret in its place hardly is one.
+fn names_a_word(words: &str) -> bool {
+    let key = words.split('`').nth(1).unwrap_or_default();
+    key.len() <= 30 && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 fn refuse_value(key: &str, found: &str, expected: &str) -> Denial {

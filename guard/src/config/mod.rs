@@ -253,6 +253,9 @@ mod tests {
             let Err(denial) = Config::parse(&text) else { continue };
             assert!(!format!("{denial:?}").contains("hunter2"), "{line}: {denial:?}");
         }
+        let text = FULL.replace("inherit =", "inhunter2herit =");
+        let denial = Config::parse(&text).unwrap_err();
+        assert!(!format!("{denial:?}").contains("hunter2"), "{denial:?}");
         let text = FULL.replace("require = []", "require = [\"hunter2\"]");
         let denial = Config::parse(&text).unwrap_err();
         assert!(!format!("{denial:?}").contains("hunter2"), "{denial:?}");
