@@ -8,6 +8,7 @@
 //! [`verify::VerifiedTarget`] → [`identity::ConfirmedTarget`]. Text that was checked is never handed
 //! on; connection settings and the child's `DATABASE_URL` are rebuilt from parts.
 
+pub mod admin;
 pub mod config;
 pub mod database_url;
 pub mod diagnostic;
@@ -18,7 +19,9 @@ pub mod io;
 pub mod path;
 pub mod policy;
 pub mod program;
+pub mod provision;
 pub mod secret;
 pub mod slot;
+pub mod stamp;
 pub mod template;
 pub mod verify;

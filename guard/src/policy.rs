@@ -53,6 +53,8 @@ pub struct DatabasePolicy {
     pub endpoints: Vec<Endpoint>,
     /// The system identifier that the slots' server must have, as `pg_control_system()` says it.
     pub system_identifier: Option<u64>,
+    /// Whether a database must carry the stamp of its slot to be acted on.
+    pub require_stamp: bool,
     /// The role of each slot; `None` means that any role passes the offline check.
     pub role: Option<Template>,
     /// Names of production databases, so that hitting one is called by its name.

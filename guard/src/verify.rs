@@ -28,7 +28,14 @@ use crate::slot::SlotId;
 /// let slot = "preview-1".parse().unwrap();
 /// let target = DatabaseTarget::parse("postgresql://slot_1@127.0.0.1:5432/app_preview_1").unwrap();
 /// let address = [127, 0, 0, 1].into();
-/// let proof = VerifiedTarget { slot, target, address, system_identifier: None };
+/// let proof = VerifiedTarget {
+///     slot,
+///     target,
+///     address,
+///     system_identifier: None,
+///     require_stamp: false,
+///     production_databases: Vec::new(),
+/// };
 /// assert_eq!(proof.database(), "app_preview_1");
 /// ```
 ///
@@ -47,6 +54,8 @@ pub struct VerifiedTarget {
     target: DatabaseTarget,
     address: IpAddr,
     system_identifier: Option<u64>,
+    require_stamp: bool,
+    production_databases: Vec<String>,
 }
 
 /// Judges a target for a slot (contract clauses DB-1 to DB-4).
@@ -64,7 +73,14 @@ pub fn verify(
     judge_database(slot, &target, policy)?;
     let address = judge_endpoint(slot, &target, &endpoint, policy)?;
     judge_role(slot, &target, policy)?;
-    Ok(VerifiedTarget { slot, target, address, system_identifier: policy.system_identifier })
+    Ok(VerifiedTarget {
+        slot,
+        target,
+        address,
+        system_identifier: policy.system_identifier,
+        require_stamp: policy.require_stamp,
+        production_databases: policy.production_databases.clone(),
+    })
 }
 
 /// Production first: whatever else is wrong with such a target, this is what must be said.
@@ -177,6 +193,18 @@ impl VerifiedTarget {
     #[must_use]
     pub fn system_identifier(&self) -> Option<u64> {
         self.system_identifier
+    }
+
+    /// Returns whether the live database must carry the slot's stamp.
+    #[must_use]
+    pub fn requires_stamp(&self) -> bool {
+        self.require_stamp
+    }
+
+    /// Returns whether a name is one of the configured production databases.
+    #[must_use]
+    pub fn is_production_database(&self, name: &str) -> bool {
+        self.production_databases.iter().any(|production| production == name)
     }
 
     /// Returns the host as it stands in a URL.

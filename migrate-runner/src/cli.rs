@@ -1,20 +1,21 @@
-//! The command line: `plan`, `apply` and `status`.
+//! The command line.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use guard::diagnostic::{Code, Denial, Warning};
 use guard::io::{environment_snapshot, load_config};
+use guard::provision::Quotas;
 use guard::verify::VerifiedTarget;
-use step_report::cli::{ConfigOption, FormatOption, TargetOptions};
+use step_report::cli::FormatOption;
 use step_report::console::{Console, Format};
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::files::MigrationSet;
+use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
 use crate::report::{self, Place};
 use crate::run::MigrationRun;
 use crate::session::GuardedSession;
+use crate::{admin, confirm};
 
 /// Applies preview migrations, only with the proof that the database is the slot's own
 ///
@@ -34,7 +35,10 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   migrate-runner plan --slot preview-1 --migrations db/migrations
-  migrate-runner apply --slot preview-1 --migrations db/migrations --format json";
+  migrate-runner apply --slot preview-1 --migrations db/migrations --format json
+  migrate-runner provision --admin-socket /run/postgresql --dry-run
+  migrate-runner seed build --migrations db/migrations
+  migrate-runner reset --slot preview-1 --to seed";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -44,26 +48,34 @@ enum Command {
     Apply(Migrations),
     /// Show every version and how it stands
     Status(Migrations),
-}
-
-#[derive(Debug, Args)]
-struct Migrations {
-    /// The slot, such as preview-1
-    #[arg(long, value_name = "SLOT")]
-    slot: String,
-    /// Directory with V<number>__<name>.sql
-    #[arg(long, value_name = "DIR")]
-    migrations: PathBuf,
-    #[command(flatten)]
-    target: TargetOptions,
-    #[command(flatten)]
-    config: ConfigOption,
+    /// Ask the live server whether it is the slot's own database
+    Confirm(Confirm),
+    /// Make or check the slots' roles, databases and privileges
+    ///
+    /// As a superuser: roles, memberships and who may connect where; as `preview_admin`: the
+    /// databases. The plan is printed first. What exists already and is right stays as it is.
+    Provision(Provision),
+    /// Replace a slot's database by a fresh one, with a gap of a moment
+    Reset(Reset),
+    /// Make the template of the slots' databases
+    #[command(subcommand)]
+    Seed(SeedCommand),
+    /// Stamp a database as production: everything refuses to act on it, whatever its name
+    Protect(Protect),
+    /// Take over a slot's database that was made by hand, after showing what was found
+    Adopt(Adopt),
 }
 
 impl Command {
-    fn options(&self) -> &Migrations {
+    fn slot(&self) -> Option<&str> {
         match self {
-            Self::Plan(options) | Self::Apply(options) | Self::Status(options) => options,
+            Self::Plan(options) | Self::Apply(options) | Self::Status(options) => {
+                Some(&options.slot)
+            }
+            Self::Confirm(options) => Some(&options.slot),
+            Self::Reset(options) => Some(&options.slot),
+            Self::Adopt(options) => Some(&options.slot),
+            Self::Provision(_) | Self::Seed(_) | Self::Protect(_) => None,
         }
     }
 }
@@ -77,25 +89,74 @@ pub fn main() -> ExitStatus {
     };
     cli.log.start();
     let console = Console::new(cli.format.format);
-    let slot = &cli.command.options().slot;
-    run(&console, &cli.command).unwrap_or_else(|denial| console.refuse(Some(slot), &denial))
+    run(&console, &cli.command).unwrap_or_else(|denial| console.refuse(cli.command.slot(), &denial))
 }
 
 fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
-    let prepared = prepare(command.options())?;
-    for warning in &prepared.warnings {
-        console.warn(warning);
+    match command {
+        Command::Plan(options) | Command::Apply(options) | Command::Status(options) => {
+            let prepared = prepare(options)?;
+            for warning in &prepared.warnings {
+                console.warn(warning);
+            }
+            in_runtime(migrate(console, command, prepared))
+        }
+        Command::Confirm(options) => {
+            let environment = environment_snapshot();
+            let config = load_config(options.config.config.as_deref(), &environment)?.config;
+            let slot = config.slot(&options.slot)?;
+            let (target, warnings) = options.target.verify(slot, &environment, &config)?;
+            in_runtime(confirm::run(console, target, &config.quotas, warnings))
+        }
+        Command::Provision(options) => {
+            let config =
+                load_config(options.admin.config.config.as_deref(), &environment_snapshot())?;
+            let target = options.admin.target(&config.config)?;
+            in_runtime(admin::provision(console, &config.config, &target, options))
+        }
+        Command::Protect(options) => {
+            let config =
+                load_config(options.admin.config.config.as_deref(), &environment_snapshot())?;
+            let target = options.admin.target(&config.config)?;
+            done(in_runtime(admin::protect(console, &config.config, &target, options)))
+        }
+        Command::Adopt(options) => {
+            let config =
+                load_config(options.admin.config.config.as_deref(), &environment_snapshot())?;
+            let slot = config.config.slot(&options.slot)?;
+            let target = options.admin.target(&config.config)?;
+            done(in_runtime(admin::adopt(console, &config.config, &target, slot, options)))
+        }
+        Command::Reset(options) => {
+            let config = load_config(options.config.config.as_deref(), &environment_snapshot())?;
+            let slot = config.config.slot(&options.slot)?;
+            let source = options.source()?;
+            done(in_runtime(admin::reset(console, &config.config, slot, &source)))
+        }
+        Command::Seed(SeedCommand::Build(options)) => {
+            let config = load_config(options.config.config.as_deref(), &environment_snapshot())?;
+            let (migrations, sql) = (&options.migrations, &options.sql);
+            done(in_runtime(admin::seed(console, &config.config, migrations, sql)))
+        }
     }
+}
+
+fn done(outcome: Result<(), Denial>) -> Result<ExitStatus, Denial> {
+    outcome.map(|()| ExitStatus::Done)
+}
+
+fn in_runtime<T>(work: impl Future<Output = Result<T, Denial>>) -> Result<T, Denial> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Denial::new(Code::Internal, "the runtime cannot start", error.to_string(), "a runtime")
     })?;
-    runtime.block_on(act(console, command, prepared))
+    runtime.block_on(work)
 }
 
 struct Prepared {
     target: VerifiedTarget,
     set: MigrationSet,
+    quotas: Quotas,
     warnings: Vec<Warning>,
 }
 
@@ -106,17 +167,22 @@ fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
     let slot = config.slot(&options.slot)?;
     let (target, warnings) = options.target.verify(slot, &environment, &config)?;
     let set = MigrationSet::read(&options.migrations, &config)?;
-    Ok(Prepared { target, set, warnings })
+    Ok(Prepared { target, set, quotas: config.quotas, warnings })
 }
 
-async fn act(
+async fn migrate(
     console: &Console,
     command: &Command,
     prepared: Prepared,
 ) -> Result<ExitStatus, Denial> {
-    let Prepared { target, set, warnings } = prepared;
+    let Prepared { target, set, quotas, mut warnings } = prepared;
     let (slot, place) = (target.slot(), Place::of(&target));
-    let run = MigrationRun::new(GuardedSession::open(target).await?, set);
+    let session = GuardedSession::open(target, &quotas).await?;
+    for warning in session.warnings() {
+        console.warn(warning);
+    }
+    warnings.extend_from_slice(session.warnings());
+    let run = MigrationRun::new(session, set);
     if let Command::Apply(_) = command {
         let mut observer = |progress: crate::progress::Progress<'_>| {
             report::progress(console, slot, &progress);

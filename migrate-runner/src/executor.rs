@@ -14,9 +14,16 @@ use thiserror::Error;
 
 use crate::files::MigrationFile;
 use crate::history::{self, LEDGER};
+use crate::live::{self, IDENTITY_COLUMN};
 use crate::progress::Progress;
-use crate::session::{GuardedSession, IDENTITY_COLUMNS, identity_facts};
+use crate::session::GuardedSession;
 use crate::sql_error;
+
+/// Returns refinery's own statement that makes the ledger.
+pub(crate) fn ledger_table() -> String {
+    let statement = Executor::assert_migrations_table_query(LEDGER);
+    statement.trim_end_matches(';').to_owned()
+}
 
 /// Tells refinery that a query failed; the reason is kept in the executor.
 #[derive(Debug, Error)]
@@ -73,7 +80,7 @@ impl<'a> Executor<'a> {
         }
         (self.observer)(Progress::Started { file });
         let started = Instant::now();
-        if let Err(denial) = in_transaction(self.session, &file.file, sql, ledger_row).await {
+        if let Err(denial) = in_transaction(self.session, &file.file, sql, Some(ledger_row)).await {
             // The connection may be gone, or the transaction ended; either way nothing stays open.
             let _ = self.session.client().batch_execute("ROLLBACK").await;
             (self.observer)(Progress::Failed { file, code: denial.code() });
@@ -84,18 +91,27 @@ impl<'a> Executor<'a> {
     }
 }
 
+/// Runs a text that is no migration, such as seed data, in a transaction of its own.
+pub(crate) async fn run_script(
+    session: &GuardedSession,
+    file: &str,
+    sql: &str,
+) -> Result<(), Denial> {
+    in_transaction(session, file, sql, None).await
+}
+
 /// Runs one migration and its ledger row in a transaction that must stay the same one.
 async fn in_transaction(
     session: &GuardedSession,
     file: &str,
     sql: &str,
-    ledger_row: &str,
+    ledger_row: Option<&str>,
 ) -> Result<(), Denial> {
     let client = session.client();
     let refused = |error: tokio_postgres::Error| sql_error::migration(file, "", &error);
-    let begin = format!("BEGIN; SELECT pg_catalog.pg_current_xact_id(), {IDENTITY_COLUMNS}");
+    let begin = format!("BEGIN; SELECT pg_catalog.pg_current_xact_id(), {IDENTITY_COLUMN}");
     let answer = client.simple_query(&begin).await.map_err(refused)?;
-    session.target().still_holds(&identity_facts(&answer, 1))?;
+    session.still_holds(&live::identity(&answer, 1)?)?;
     let ours = first_column(&answer);
     client.batch_execute(sql).await.map_err(|error| sql_error::migration(file, sql, &error))?;
     let question = "SELECT pg_catalog.pg_current_xact_id_if_assigned()";
@@ -108,17 +124,17 @@ async fn in_transaction(
             "no BEGIN, COMMIT, ROLLBACK or their kind in a migration",
         ));
     }
-    client.batch_execute(ledger_row).await.map_err(|error| history::refused(&error))?;
+    if let Some(row) = ledger_row {
+        client.batch_execute(row).await.map_err(|error| history::refused(&error))?;
+    }
     client.batch_execute("COMMIT").await.map_err(refused)?;
     // Settings, prepared statements and temporary tables end with the migration that made them.
     client.batch_execute("DISCARD ALL").await.map_err(refused)
 }
 
 fn first_column(answer: &[tokio_postgres::SimpleQueryMessage]) -> Option<String> {
-    answer.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
-        _ => None,
-    })
+    let first = live::first_columns(answer).into_iter().next();
+    first.filter(|text| !text.is_empty())
 }
 
 fn defect(what: &str) -> Denial {

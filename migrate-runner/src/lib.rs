@@ -4,12 +4,17 @@
 //! [`guard::verify::VerifiedTarget`] is needed to open a [`session::GuardedSession`], which exists
 //! only when the live server agreed; a session is needed for a [`run::MigrationRun`].
 
+mod admin;
 pub mod cli;
 pub mod comparison;
+mod confirm;
+mod connection;
 mod executor;
 pub mod files;
 pub mod history;
+mod live;
 mod name;
+mod options;
 pub mod progress;
 mod report;
 pub mod run;

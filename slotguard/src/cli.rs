@@ -6,8 +6,8 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::options::{Check, Demo, Page};
-use crate::{check, demo, explain, pages, request, schema};
+use crate::options::{Check, Demo, Doctor, Page};
+use crate::{check, demo, doctor, explain, pages, request, schema};
 
 /// Preview environments that cannot hurt production
 ///
@@ -28,12 +28,16 @@ const EXAMPLES: &str = "\
 Examples:
   slotguard check --slot preview-1
   slotguard check --slot preview-1 --database-url-file /run/preview-1.url --format json
+  slotguard check --slot preview-1 --live
   slotguard explain SG2101
+  slotguard doctor --admin-socket /run/postgresql
   slotguard demo";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Judge a database target and the environment around it, without connecting
+    /// Judge a database target and the environment around it
+    ///
+    /// Nothing is connected to, unless --live asks for it.
     ///
     /// The environment of this process counts as the one the application would run in, so a
     /// variable that moves a connection is refused.
@@ -46,6 +50,11 @@ enum Command {
         #[arg(long, conflicts_with = "code", value_name = "PAGE")]
         markdown: Option<Page>,
     },
+    /// Examine the installation: programs, configuration, cluster and the slots' databases
+    ///
+    /// The cluster is compared with what provisioning makes if a superuser is named. 65 when
+    /// anything needs mending.
+    Doctor(Doctor),
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
     /// Print the JSON Schema of an output, or list all of them
@@ -74,6 +83,7 @@ pub fn main() -> ExitStatus {
         Command::Check(options) => check::run(&console, options),
         Command::Explain { markdown: Some(page), .. } => pages::write(&console, *page),
         Command::Explain { code, .. } => explain::run(&console, code.as_deref()),
+        Command::Doctor(options) => doctor::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Schema { name } => schema::run(&console, name.as_deref()),
         Command::Completions { shell } => completions(*shell),

@@ -3,10 +3,12 @@
 //! Holds no SQL client. What another privilege is needed for is done by a sibling program, started
 //! from this program's own directory with an environment built from nothing.
 
+mod ask;
 mod check;
 mod child;
 pub mod cli;
 mod demo;
+mod doctor;
 mod explain;
 mod options;
 mod pages;

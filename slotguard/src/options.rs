@@ -14,13 +14,29 @@ pub(crate) struct Check {
     /// Answer JSON lines {"id","slot","url","env":{}} from standard input, one verdict line each
     ///
     /// The environment of this process is not read: a line's `env` is the whole environment.
-    #[arg(long, conflicts_with_all = ["slot", "worktree", "database_url", "database_url_file"])]
+    #[arg(long, conflicts_with_all = ["slot", "worktree", "live", "database_url", "database_url_file"])]
     pub(crate) stdin: bool,
+    /// Also connect, and ask the server whether it is the slot's own database
+    #[arg(long)]
+    pub(crate) live: bool,
     /// Also judge the `.env*` files at the top of this worktree
     #[arg(long, value_name = "DIR")]
     pub(crate) worktree: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) target: TargetOptions,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// File with the URL of a superuser and the database `postgres`
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_socket")]
+    pub(crate) admin_url_file: Option<PathBuf>,
+    /// Directory of the server's unix socket, where the system user is the password
+    #[arg(long, value_name = "DIR")]
+    pub(crate) admin_socket: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) config: ConfigOption,
 }

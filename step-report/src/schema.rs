@@ -5,12 +5,18 @@
 
 /// Every schema: its name on the command line and its text.
 pub const SCHEMAS: &[(&str, &str)] = &[
+    ("confirmation", include_str!("../schemas/confirmation.json")),
     ("demo", include_str!("../schemas/demo.json")),
     ("diagnostic", include_str!("../schemas/diagnostic.json")),
+    ("doctor", include_str!("../schemas/doctor.json")),
     ("event", include_str!("../schemas/event.json")),
     ("migration-plan", include_str!("../schemas/migration-plan.json")),
     ("migration-run", include_str!("../schemas/migration-run.json")),
     ("migration-status", include_str!("../schemas/migration-status.json")),
+    ("provision", include_str!("../schemas/provision.json")),
+    ("provision-check", include_str!("../schemas/provision-check.json")),
+    ("reset", include_str!("../schemas/reset.json")),
+    ("seed", include_str!("../schemas/seed.json")),
     ("verdict", include_str!("../schemas/verdict.json")),
 ];
 

@@ -19,6 +19,9 @@ pub struct Verdict<'a> {
     slot: Option<&'a str>,
     #[serde(flatten)]
     target: TargetFields<'a>,
+    /// What the live server said, when it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<serde_json::Value>,
     #[serde(flatten)]
     denial: Option<&'a Denial>,
     warnings: &'a [Warning],
@@ -46,7 +49,16 @@ impl<'a> Verdict<'a> {
             canonical: Some(target.canonical()),
         };
         let slot = Some(slot);
-        Self { schema: SCHEMA, id: None, verdict: "allowed", slot, target, denial: None, warnings }
+        Self {
+            schema: SCHEMA,
+            id: None,
+            verdict: "allowed",
+            slot,
+            target,
+            live: None,
+            denial: None,
+            warnings,
+        }
     }
 
     /// Says that something is denied, and why.
@@ -58,9 +70,17 @@ impl<'a> Verdict<'a> {
             verdict: "denied",
             slot,
             target: TargetFields::default(),
+            live: None,
             denial: Some(denial),
             warnings: &[],
         }
+    }
+
+    /// Adds what the live server said of the target.
+    #[must_use]
+    pub fn confirmed(mut self, live: serde_json::Value) -> Self {
+        self.live = Some(live);
+        self
     }
 
     /// Names the request that this answers.

@@ -84,7 +84,7 @@ fn programs_read_one_object_a_line() {
 fn started(place: &Place) -> (Child, impl Iterator<Item = String> + use<>, Vec<Process>) {
     let mut child = demo(place, "human").start();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.by_ref().any(|line| line.starts_with("5. ")), "the demo ended early");
+    assert!(lines.by_ref().any(|line| line.starts_with("6. ")), "the demo ended early");
     let running = descendants(i32::try_from(child.id()).unwrap());
     let count = |name: &str| running.iter().filter(|process| process.name == name).count();
     assert_eq!(count("sample-backend"), 3, "{running:#?}");

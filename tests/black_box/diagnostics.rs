@@ -358,6 +358,188 @@ fn apply(server: &Server, slot: u8, files: &[(&str, &str)]) -> Run {
     server.migrate("apply", slot, &server.place.text(&directory))
 }
 
+/// Stamps of a slot's database that do not hold, and databases that are not the slot's at all.
+const STAMPS: &[LiveScenario] = &[
+    (Code::LiveRights, |server, slot| {
+        server.sql("postgres", &format!("ALTER ROLE slot_{slot} CREATEDB"));
+        server.confirm(slot)
+    }),
+    (Code::StampedProduction, |server, slot| {
+        let rename = format!(
+            "ALTER DATABASE app_preview_{slot} RENAME TO elsewhere_{slot};
+             CREATE DATABASE app_preview_{slot};
+             GRANT CONNECT ON DATABASE app_preview_{slot} TO slot_{slot};"
+        );
+        server.sql("postgres", &rename);
+        let comment = server.sql(
+            "postgres",
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database \
+             WHERE datname = 'app_production'",
+        );
+        let comment = comment.trim();
+        let sql = format!("COMMENT ON DATABASE app_preview_{slot} IS '{comment}'");
+        server.sql("postgres", &sql);
+        server.confirm(slot)
+    }),
+    (Code::StampMismatch, |server, slot| {
+        let statement = server.sql(
+            "postgres",
+            &format!(
+                "SELECT format('COMMENT ON DATABASE app_preview_{slot} IS %L', \
+                 shobj_description(oid, 'pg_database')) FROM pg_database \
+                 WHERE datname = 'app_preview_3'"
+            ),
+        );
+        server.sql("postgres", &statement);
+        server.confirm(slot)
+    }),
+    (Code::StampRow, |server, slot| {
+        let database = format!("app_preview_{slot}");
+        server.sql(&database, "INSERT INTO slotguard.identity VALUES ('of production')");
+        server.confirm(slot)
+    }),
+    (Code::StampLedger, |server, slot| {
+        let database = format!("app_preview_{slot}");
+        server.sql(&database, "DROP TABLE refinery_schema_history");
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
+    }),
+    (Code::StampMissing, |server, slot| {
+        server.configure("require_stamp = true");
+        server.sql("postgres", &format!("COMMENT ON DATABASE app_preview_{slot} IS NULL"));
+        server.confirm(slot)
+    }),
+];
+
+#[test]
+fn stamps() {
+    play_live(STAMPS);
+    let server = Server::new();
+    server.configure("require_stamp = true");
+    server.confirm(3).run().accepted();
+}
+
+/// What a database that was made by hand is warned of.
+#[test]
+fn databases_made_by_hand() {
+    let server = Server::by_hand();
+    let warned = |code: Code| {
+        let shown = ["human", "json"].map(|format| {
+            let outcome = server.confirm(1).format(format).run();
+            verify(code, End::Warned, &outcome);
+            outcome.snapshot(&server.redactor())
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    };
+    warned(Code::NotStamped);
+    server.sql("postgres", "CREATE DATABASE open_to_all");
+    warned(Code::RoleNotConfined);
+}
+
+/// Administrators who are not, cannot, or may not.
+const ADMINISTRATORS: &[LiveScenario] = &[
+    (Code::AdminTarget, |server, _| {
+        let root = server.place.path("secrets/root.url");
+        let url = std::fs::read_to_string(&root).unwrap().replace("/postgres", "/app_production");
+        let url = url.replace("postgresql:/app_production/", "postgresql://");
+        server.place.write("secrets/root.url", 0o600, &url);
+        server.provision(&["--check"])
+    }),
+    (Code::NotAdministrator, |server, slot| {
+        let url = server.url(slot, "postgres");
+        let url = url.replace('@', &format!(":{}@", crate::support::server::password(slot)));
+        server.sql("postgres", &format!("GRANT CONNECT ON DATABASE postgres TO slot_{slot}"));
+        server.place.write("secrets/root.url", 0o600, &url);
+        server.provision(&["--check"])
+    }),
+    (Code::ConsentMissing, |server, slot| {
+        server.sql("postgres", &format!("ALTER ROLE slot_{slot} CREATEDB"));
+        server.provision(&[])
+    }),
+    (Code::PasswordFiles, |server, _| {
+        server.place.write("secrets/seed.pw", 0o600, "");
+        server.provision(&["--dry-run"])
+    }),
+    (Code::AdminSql, |server, slot| {
+        server.sql("postgres", "ALTER ROLE preview_admin NOCREATEDB");
+        server.reset(slot)
+    }),
+    (Code::ResetUnproven, |server, slot| {
+        server.sql("postgres", &format!("COMMENT ON DATABASE app_preview_{slot} IS NULL"));
+        server.reset(slot)
+    }),
+    (Code::ResetTemplate, |server, slot| {
+        let slot = format!("preview-{slot}");
+        server.place.migrate("reset", &["--slot", &slot, "--to", "template", "app_production"])
+    }),
+    (Code::ResetBusy, |server, slot| {
+        // A prepared transaction keeps its database and cannot be ended as a session.
+        server.sql(
+            &format!("app_preview_{slot}"),
+            "CREATE TABLE held (); BEGIN; LOCK held; PREPARE TRANSACTION 'held'",
+        );
+        server.reset(slot)
+    }),
+];
+
+#[test]
+fn administrators() {
+    for (code, prepare) in ADMINISTRATORS {
+        let settings: &[(&str, &str)] = match code {
+            Code::ResetBusy => &[("max_prepared_transactions", "2")],
+            _ => &[],
+        };
+        let shown = [(1, "human"), (2, "json")].map(|(slot, format)| {
+            let server = Server::with_settings(settings);
+            server.provision(&["--yes"]).run().accepted();
+            let outcome = prepare(&server, slot).format(format).run();
+            outcome.refused(*code);
+            outcome.snapshot(&server.redactor())
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    }
+    // The neighbour: the same commands by the right roles.
+    let server = Server::new();
+    server.provision(&["--check"]).run().accepted();
+    server.reset(1).run().accepted();
+}
+
+/// One misconfiguration for each code of `provision --check`.
+const FINDINGS: &[(Code, &str)] = &[
+    (Code::ProvisionRole, "ALTER ROLE slot_1 CREATEROLE"),
+    (Code::ProvisionMembership, "GRANT pg_read_all_data TO slot_1"),
+    (Code::ProvisionLimit, "ALTER ROLE slot_1 CONNECTION LIMIT -1"),
+    (Code::ProvisionSetting, "ALTER ROLE slot_1 SET search_path = elsewhere"),
+    (Code::ProvisionDatabase, "ALTER DATABASE app_preview_1 IS_TEMPLATE true"),
+    (Code::ProvisionOwner, "ALTER DATABASE app_preview_1 OWNER TO slot_1"),
+    (Code::ProvisionPrivilege, "GRANT CONNECT ON DATABASE app_production TO PUBLIC"),
+    (Code::ProvisionStamp, "COMMENT ON DATABASE app_preview_1 IS NULL"),
+    (Code::ProvisionProduction, "COMMENT ON DATABASE app_production IS NULL"),
+    (Code::ProvisionContent, "CREATE EXTENSION dblink"),
+    (Code::ProvisionServer, "SELECT pg_create_logical_replication_slot('out', 'pgoutput')"),
+];
+
+#[test]
+fn findings() {
+    for (code, statement) in FINDINGS {
+        let settings: &[(&str, &str)] = match code {
+            Code::ProvisionServer => &[("wal_level", "logical")],
+            _ => &[],
+        };
+        let server = Server::with_settings(settings);
+        server.provision(&["--yes"]).run().accepted();
+        server.protect().run().accepted();
+        server.provision(&["--check"]).run().accepted();
+        server.sql("app_preview_1", statement);
+        let shown = ["human", "json"].map(|format| {
+            let outcome = server.provision(&["--check"]).format(format).run();
+            assert_eq!(outcome.status, Some(65), "{code}: {outcome:?}");
+            assert!(outcome.said().contains(code.id()), "{code}: {outcome:?}");
+            outcome.snapshot(&server.redactor())
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    }
+}
+
 #[test]
 fn live_servers() {
     play_live(LIVE);
@@ -395,12 +577,9 @@ const LEDGERS: &[LiveScenario] = &[
         server.migrate("apply", slot, &copy)
     }),
     (Code::LedgerUnreadable, |server, slot| {
-        let text = format!(
-            "CREATE TABLE refinery_schema_history (version int, name text, applied_on text, checksum text);
-             INSERT INTO refinery_schema_history VALUES (1, 'a', '2026-01-02T03:04:05Z', 'words');
-             ALTER TABLE refinery_schema_history OWNER TO slot_{slot}"
-        );
-        server.sql(&format!("app_preview_{slot}"), &text);
+        let text = "INSERT INTO refinery_schema_history \
+                    VALUES (1, 'a', '2026-01-02T03:04:05Z', 'words')";
+        server.sql(&format!("app_preview_{slot}"), text);
         apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
     }),
 ];
@@ -547,6 +726,7 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::UrlSecondOpinion, "no text is known on which the two readers disagree"),
     (Code::LiveDatabase, "needs a pooler that maps names; covered in guard::identity"),
     (Code::LiveRecovery, "needs a standby; covered in guard::identity"),
+    (Code::ServerTooOld, "needs PostgreSQL 14, which is out of support"),
     (Code::DescriptorsOpen, "needs a kernel older than 5.11"),
     (Code::Internal, "a defect; none is known"),
 ];
@@ -555,7 +735,10 @@ const EXEMPT: &[(Code, &str)] = &[
 fn every_code_is_shown_or_exempt_with_a_reason() {
     let tables = [SLOTS, TARGETS, ENVIRONMENTS, PROGRAMS, FILES, DEMOS, CONFIGURATIONS].concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();
-    shown.extend(LIVE.iter().chain(LEDGERS).map(|(code, _)| *code));
+    let live = [LIVE, LEDGERS, STAMPS, ADMINISTRATORS].concat();
+    shown.extend(live.iter().map(|(code, _)| *code));
+    shown.extend(FINDINGS.iter().map(|(code, _)| *code));
+    shown.extend([Code::NotStamped, Code::RoleNotConfined]);
     shown.extend(URL_CODES);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);
     for code in Code::ALL {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::place::Place;
 use crate::support::run::{Outcome, assert_whole};
-use crate::support::server::{Server, password};
+use crate::support::server::{EMPTY, Server, password};
 
 fn sample(server: &Server, worktree: &str) -> String {
     server.place.copy_migrations(&fixtures::sample_app().join("migrations"), worktree)
@@ -37,7 +37,7 @@ fn db_3_the_sample_is_applied_once_in_numeric_order() {
     let plan = &plan.accepted().objects()[0];
     assert_eq!(plan["schema"], "slotguard.migration-plan/1");
     assert_eq!((&plan["pending"], &plan["problems"]), (&10.into(), &Value::Array(vec![])));
-    assert_eq!(server.tables("app_preview_1"), "", "a plan changes nothing");
+    assert_eq!(server.tables("app_preview_1"), EMPTY, "a plan changes nothing");
 
     let outcome = in_json(&server, "apply", 1, &migrations);
     let objects = outcome.accepted().objects();
@@ -92,7 +92,7 @@ fn sc_3_two_slots_get_separate_content() {
         |slot| server.sql(&format!("app_preview_{slot}"), "SELECT DISTINCT name FROM customers");
     assert_eq!(names(1).trim(), "changed in slot 1");
     assert!(!names(2).is_empty() && !names(2).contains("changed in slot 1"));
-    assert_eq!(server.tables("app_preview_3"), "", "a third slot stays empty");
+    assert_eq!(server.tables("app_preview_3"), EMPTY, "a third slot stays empty");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn db_4_production_is_refused_and_unchanged() {
     }
     assert_eq!(server.production(), before);
     for slot in 1..=3 {
-        assert_eq!(server.tables(&format!("app_preview_{slot}")), "", "slot {slot}");
+        assert_eq!(server.tables(&format!("app_preview_{slot}")), EMPTY, "slot {slot}");
     }
 }
 
@@ -201,7 +201,7 @@ fn db_4_the_server_itself_keeps_a_slots_role_out_of_other_databases() {
     server.sql("postgres", "ALTER DATABASE app_preview_1 RENAME TO elsewhere");
     let outcome = in_json(&server, "apply", 1, &migrations);
     outcome.denied(Code::LoginRefused);
-    assert_eq!(server.tables("elsewhere"), "");
+    assert_eq!(server.tables("elsewhere"), EMPTY);
 }
 
 #[test]
@@ -235,8 +235,8 @@ fn db_4_a_server_that_changes_the_role_is_refused() {
     );
     let denial = in_json(&server, "apply", 1, &migrations).denied(Code::LiveRole);
     assert!(denial["found"].as_str().unwrap().contains("app_admin"), "{denial}");
-    assert_eq!(server.tables("app_preview_1"), "");
-    server.sql("postgres", "ALTER ROLE slot_1 RESET role");
+    assert_eq!(server.tables("app_preview_1"), EMPTY);
+    server.sql("postgres", "ALTER ROLE slot_1 RESET role; REVOKE app_admin FROM slot_1");
     in_json(&server, "apply", 1, &migrations).accepted();
 }
 

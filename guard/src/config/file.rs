@@ -11,6 +11,7 @@ use crate::environment::EnvPolicy;
 use crate::path::AbsolutePath;
 use crate::policy::{DatabasePolicy, Endpoint};
 use crate::program::{ProgramEntry, Programs};
+use crate::provision::Quotas;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
@@ -22,6 +23,8 @@ struct File {
     slots: Slots,
     #[serde(default)]
     database: Database,
+    #[serde(default)]
+    quotas: RawQuotas,
     #[serde(default)]
     production: Production,
     #[serde(default)]
@@ -50,6 +53,19 @@ struct Database {
     system_identifier: Option<String>,
     role: Option<String>,
     password_file: Option<String>,
+    admin_password_file: Option<String>,
+    seed_password_file: Option<String>,
+    #[serde(default)]
+    require_stamp: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawQuotas {
+    connections: Option<u16>,
+    temp_files_mb: Option<u32>,
+    statement_timeout_s: Option<u32>,
+    idle_in_transaction_timeout_s: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,12 +133,16 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         None => SlotSet::default(),
     };
     let database = parse_database(&file.database, file.production, &slots)?;
+    let (admin_password_file, seed_password_file) = parse_service_files(&file.database)?;
     let password_file =
         file.database.password_file.map(|text| parse_password_file(&text, &slots)).transpose()?;
     let set = parse_set(file.env.set)?;
     Ok(Config {
         database,
         password_file,
+        admin_password_file,
+        seed_password_file,
+        quotas: parse_quotas(&file.quotas)?,
         roots: parse_roots(file.roots)?,
         child: EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
         programs: parse_programs(file.programs)?,
@@ -209,6 +229,7 @@ fn parse_database(
     Ok(DatabasePolicy {
         endpoints,
         system_identifier,
+        require_stamp: database.require_stamp,
         role,
         production_databases: production.databases,
         production_endpoints,
@@ -258,6 +279,53 @@ fn parse_password_file(text: &str, slots: &SlotSet) -> Result<Template, Denial> 
     let template = Template::parse(text).ok_or_else(refuse)?;
     let plain = slots.iter().all(|slot| AbsolutePath::parse(&template.render(slot)).is_ok());
     if plain && template.tells_apart(slots) { Ok(template) } else { Err(refuse()) }
+}
+
+/// The two roles that no slot has; each has a file of its own.
+fn parse_service_files(
+    database: &Database,
+) -> Result<(Option<AbsolutePath>, Option<AbsolutePath>), Denial> {
+    let path = |key: &str, text: &Option<String>| {
+        let parse = |text: &String| {
+            let refuse = || refuse_value(key, text, "an absolute plain path");
+            AbsolutePath::parse(text).map_err(|_| refuse())
+        };
+        text.as_ref().map(parse).transpose()
+    };
+    let (admin_key, seed_key) = ("[database] admin_password_file", "[database] seed_password_file");
+    let admin = path(admin_key, &database.admin_password_file)?;
+    let seed = path(seed_key, &database.seed_password_file)?;
+    match &seed {
+        Some(same) if seed == admin => {
+            Err(refuse_value(seed_key, same.as_str(), "another file than the administrator's"))
+        }
+        _ => Ok((admin, seed)),
+    }
+}
+
+/// Most connections that one slot can be given.
+const MOST_CONNECTIONS: u16 = 1000;
+
+fn parse_quotas(raw: &RawQuotas) -> Result<Quotas, Denial> {
+    let default = Quotas::default();
+    let quotas = Quotas {
+        connections: raw.connections.unwrap_or(default.connections),
+        temp_files_mb: raw.temp_files_mb.unwrap_or(default.temp_files_mb),
+        statement_timeout_s: raw.statement_timeout_s.unwrap_or(default.statement_timeout_s),
+        idle_in_transaction_timeout_s: raw
+            .idle_in_transaction_timeout_s
+            .unwrap_or(default.idle_in_transaction_timeout_s),
+    };
+    // What the server's settings can hold: 32 bits of kilobytes, 31 of milliseconds.
+    let fits = (1..=MOST_CONNECTIONS).contains(&quotas.connections)
+        && (1..=2_000_000).contains(&quotas.temp_files_mb)
+        && quotas.statement_timeout_s <= 2_000_000
+        && quotas.idle_in_transaction_timeout_s <= 2_000_000;
+    if fits {
+        return Ok(quotas);
+    }
+    let expected = "connections 1 to 1000, temp_files_mb 1 to 2000000, timeouts to 2000000 seconds";
+    Err(refuse_value("[quotas]", "a number out of range", expected))
 }
 
 fn parse_roots(raw: RawRoots) -> Result<Roots, Denial> {

@@ -11,6 +11,7 @@ use crate::environment::{EnvPolicy, Environment};
 use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
 use crate::program::Programs;
+use crate::provision::Quotas;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
@@ -26,6 +27,12 @@ pub struct Config {
     pub database: DatabasePolicy,
     /// Where each slot's password is kept, for targets that are rendered.
     pub password_file: Option<Template>,
+    /// Where the password of the role that owns the slots' databases is kept.
+    pub admin_password_file: Option<AbsolutePath>,
+    /// Where the password of the role that fills the seed is kept.
+    pub seed_password_file: Option<AbsolutePath>,
+    /// Limits of each slot.
+    pub quotas: Quotas,
     /// Directories that file operations stay beneath.
     pub roots: Roots,
     /// What a child's environment may hold.
@@ -145,6 +152,14 @@ mod tests {
         endpoints = ["127.0.0.1:5432"]
         role = "slot_{slot}"
         password_file = "/etc/slotguard/slot_{slot}.pw"
+        admin_password_file = "/etc/slotguard/preview_admin.pw"
+        seed_password_file = "/etc/slotguard/preview_seed_owner.pw"
+        require_stamp = true
+        [quotas]
+        connections = 10
+        temp_files_mb = 512
+        statement_timeout_s = 600
+        idle_in_transaction_timeout_s = 30
         [production]
         databases = ["app_production"]
         endpoints = ["db.example:5432"]
@@ -182,6 +197,9 @@ mod tests {
                 )
                 .is_ok()
         );
+        assert!(config.database.require_stamp);
+        assert_eq!(config.quotas.connections, 10);
+        assert_eq!(config.quotas.role_settings()[0], ("temp_file_limit", "512MB".to_owned()));
         assert_eq!(Config::default().slots().to_string(), "preview-1,preview-2,preview-3");
     }
 
@@ -202,6 +220,11 @@ mod tests {
             ("role = \"slot_{slot}\"", "role = \"slot_{n}\""),
             ("role = \"slot_{slot}\"", "role = \"slot {slot}\""),
             ("slot_{slot}.pw", "slot.pw"),
+            ("/etc/slotguard/preview_admin.pw", "preview_admin.pw"),
+            ("/etc/slotguard/preview_seed_owner.pw", "/etc/slotguard/preview_admin.pw"),
+            ("require_stamp = true", "require_stamp = \"yes\""),
+            ("connections = 10", "connections = 0"),
+            ("temp_files_mb = 512", "temp_files_mb = -1"),
             ("databases = [\"app_production\"]", "databases = [\"app_preview_1\"]"),
             ("worktree = \"/srv/previews\"", "worktree = \"previews\""),
             ("inherit = [\"FEATURE_FLAGS\"]", "inherit = [\"PGHOST\"]"),

@@ -528,6 +528,70 @@ catalogue! {
         bad: "a tunnel to production on the slots' port",
         good: "the server that was pinned",
     }
+    LiveRights "SG5005" Denied {
+        summary: "the slot's role or database has rights that it must not have",
+        condition: "The role is a superuser or may create databases or roles, replicate or bypass row security, or is a member of a predefined role. With a stamp also: it is a member of any role, may connect to another database, or the database belongs to another role than `preview_admin`.",
+        effect: "The role could leave its database whatever the guard says; the server is the last line that must hold when every check above it has a bug.",
+        way_out: "Run `migrate-runner provision --check` for every difference, then `migrate-runner provision`.",
+        bad: "ALTER ROLE slot_1 CREATEDB",
+        good: "a role that may log in and nothing else",
+    }
+    StampedProduction "SG5006" Denied {
+        summary: "the database is stamped as production",
+        condition: "The comment of the database that answered is a production stamp (`migrate-runner protect --as production`).",
+        effect: "It is production, whatever its name: a rename, a restored dump or a pooler led here.",
+        way_out: "Find out how the slot's name came to lead to production; do not remove the stamp.",
+        bad: "production renamed to app_preview_1",
+        good: "the slot's own database",
+    }
+    StampMismatch "SG5007" Denied {
+        summary: "the stamp was made for another database",
+        condition: "The stamp cannot be read, names another slot, another server or another database, or changed while the session was open.",
+        effect: "The database came here from somewhere else: a copy of the cluster, a restored dump, a renamed database.",
+        way_out: "Find out where it came from. `migrate-runner reset --slot S --to seed` replaces a slot's own database; `migrate-runner adopt` takes over one that you looked at.",
+        bad: "pg_restore -C of another server's app_preview_1",
+        good: "a database made by `migrate-runner provision` or `reset`",
+    }
+    StampRow "SG5008" Denied {
+        summary: "the content of the database is not what was stamped",
+        condition: "The table `slotguard.identity` is missing, not the administrator's, or does not hold exactly one row with the stamp's nonce.",
+        effect: "Somebody's data was restored into the database, production's perhaps.",
+        way_out: "Reset the slot: `migrate-runner reset --slot S --to seed`.",
+        bad: "a data-only restore of another stamped database",
+        good: "a database whose content was made by its own migrations",
+    }
+    StampLedger "SG5009" Denied {
+        summary: "the migration ledger is not the one that was stamped",
+        condition: "The stamp pins the object id of `public.refinery_schema_history`, and that table is gone, is another one, or is no plain table of the slot's role.",
+        effect: "A restore or a migration replaced the ledger, so what it says was applied is not what was applied here.",
+        way_out: "Reset the slot: `migrate-runner reset --slot S --to seed`.",
+        bad: "pg_restore --clean over the slot's database",
+        good: "the ledger that came with the database",
+    }
+    StampMissing "SG5010" Denied {
+        summary: "the database carries no stamp",
+        condition: "`[database] require_stamp = true`, and the database has no stamp in its comment.",
+        effect: "Its name is the only thing that says that it is the slot's; another server may have a database of that name.",
+        way_out: "Let `migrate-runner provision` make it, or `migrate-runner adopt` stamp it.",
+        bad: "CREATE DATABASE app_preview_1 by hand",
+        good: "migrate-runner provision",
+    }
+    NotStamped "SG5011" Notice {
+        summary: "the database carries no stamp, and none is required",
+        condition: "The database has no stamp in its comment and `[database] require_stamp` is not set.",
+        effect: "The guard can compare names, role and server only.",
+        way_out: "Run `migrate-runner provision` or `adopt`, then set `[database] require_stamp = true`.",
+        bad: "a database made by hand",
+        good: "a provisioned database",
+    }
+    RoleNotConfined "SG5012" Notice {
+        summary: "the slot's role may connect to other databases",
+        condition: "The database carries no stamp, and its role has CONNECT on another database, often by the default that PostgreSQL gives to PUBLIC.",
+        effect: "When every check of this project has a bug, the server will not stop the role either.",
+        way_out: "Run `migrate-runner provision`, which revokes the defaults.",
+        bad: "a new cluster: PUBLIC may connect everywhere",
+        good: "REVOKE ALL ON DATABASE app_production FROM PUBLIC",
+    }
     ServerUnreachable "SG5101" Unavailable {
         summary: "the database server does not answer",
         condition: "The connection could not be made within its time, or it broke.",
@@ -551,6 +615,166 @@ catalogue! {
         way_out: "Use sslmode=disable or sslmode=prefer on loopback.",
         bad: "?sslmode=require",
         good: "?sslmode=prefer",
+    }
+    AdminTarget "SG5201" Denied {
+        summary: "an administrator's connection leads to another database",
+        condition: "The URL of `--admin-url` or `--admin-url-file` names another database than `postgres`.",
+        effect: "An administrator decides which database is meant by its stamp, never by a URL.",
+        way_out: "Write the URL of the maintenance database `postgres`.",
+        bad: "postgresql://postgres@127.0.0.1:5432/app_production",
+        good: "postgresql://postgres@127.0.0.1:5432/postgres",
+    }
+    NotAdministrator "SG5202" Denied {
+        summary: "the role is not the administrator that is needed",
+        condition: "`provision`, `protect` and `adopt` need a superuser; `reset` and `seed` need `preview_admin`, which must be none.",
+        effect: "Half of the work would fail, or be done with more rights than it needs.",
+        way_out: "Connect as the right role.",
+        bad: "provision as slot_1",
+        good: "provision as postgres",
+    }
+    ConsentMissing "SG5203" Usage {
+        summary: "a plan was printed and nobody agreed to it",
+        condition: "`provision`, `protect` or `adopt` would change the cluster, `--yes` is not given, and nobody typed `y`.",
+        effect: "Nothing was changed.",
+        way_out: "Read the plan, then run the same command with `--yes`.",
+        bad: "provision < /dev/null",
+        good: "provision --yes",
+    }
+    ServerTooOld "SG5204" Unavailable {
+        summary: "the server's version is not supported",
+        condition: "The server is older than PostgreSQL 15.",
+        effect: "Before 15, the schema `public` is open to everybody and a role can grant itself away.",
+        way_out: "Use PostgreSQL 15 or later for the slots' server.",
+        bad: "PostgreSQL 14",
+        good: "PostgreSQL 15",
+    }
+    PasswordFiles "SG5205" Configuration {
+        summary: "it is not known where passwords are kept",
+        condition: "`[database]` lacks `password_file`, `admin_password_file` or `seed_password_file`, or a file cannot be written or read.",
+        effect: "A password would have to be printed, which never happens.",
+        way_out: "Configure the files, in a directory that only root or the caller can write to.",
+        bad: "no admin_password_file",
+        good: "admin_password_file = \"/etc/slotguard/preview_admin.pw\"",
+    }
+    AdminSql "SG5206" BadData {
+        summary: "the server refused an administrator's statement",
+        condition: "A statement of `provision`, `protect`, `adopt`, `reset` or `seed` failed.",
+        effect: "What was done before it stays; each of these commands can be run again.",
+        way_out: "Read what the server says, mend it, and run the command again.",
+        bad: "a disk without room for the copy",
+        good: "a server that has room",
+    }
+    ProvisionRole "SG5301" BadData {
+        summary: "a role is not as provisioning makes it",
+        condition: "A role of the slots is missing, cannot log in, has no password, or has an attribute or a grant that it must not have.",
+        effect: "The slot cannot work, or its role can do more than its slot's work.",
+        way_out: "Run `migrate-runner provision`.",
+        bad: "ALTER ROLE slot_1 CREATEROLE",
+        good: "a role that may log in and nothing else",
+    }
+    ProvisionMembership "SG5302" BadData {
+        summary: "a membership of a role is not as provisioning makes it",
+        condition: "A slot's role is a member of another role, another role is a member of it, or `preview_admin` lacks a membership that it needs.",
+        effect: "A member acts with the rights of the group: one slot as another, or a slot with a predefined role's rights.",
+        way_out: "Run `migrate-runner provision`.",
+        bad: "GRANT slot_1 TO slot_2",
+        good: "only preview_admin is a member of slot_1",
+    }
+    ProvisionLimit "SG5303" BadData {
+        summary: "a limit is not as the configuration wants it",
+        condition: "A connection limit or a stored limit of `[quotas]` differs, or the slots together could use up every connection.",
+        effect: "One preview can starve the others, or production.",
+        way_out: "Run `migrate-runner provision`; lower `[quotas] connections` or raise max_connections.",
+        bad: "ALTER ROLE slot_1 CONNECTION LIMIT -1",
+        good: "CONNECTION LIMIT 20",
+    }
+    ProvisionSetting "SG5304" BadData {
+        summary: "a setting is stored with a slot's role",
+        condition: "pg_db_role_setting holds a setting of a slot's role that is not one of the limits.",
+        effect: "It acts in every session: a search path, another role, a plugin.",
+        way_out: "Run `migrate-runner provision`, which resets it.",
+        bad: "ALTER ROLE slot_1 SET role = app_admin",
+        good: "only temp_file_limit and the two timeouts",
+    }
+    ProvisionDatabase "SG5305" BadData {
+        summary: "a database is missing, left behind or in another state",
+        condition: "A slot's database or the seed is missing, a `__next` or `__old` is left over, or ALLOW_CONNECTIONS, IS_TEMPLATE or CONNECTION LIMIT differ.",
+        effect: "The slot cannot be used or reset, or its database can be copied by others.",
+        way_out: "Run `migrate-runner provision`; `migrate-runner reset` removes leftovers.",
+        bad: "ALTER DATABASE app_preview_1 IS_TEMPLATE true",
+        good: "an open database that is no template",
+    }
+    ProvisionOwner "SG5306" BadData {
+        summary: "something belongs to another role than it must",
+        condition: "A slot's database or the seed is not `preview_admin`'s, its schema `public` is not the slot's, or a slot's role owns something outside its database.",
+        effect: "An owner can let everybody in, lift limits and change the stamp.",
+        way_out: "Run `migrate-runner provision`, or `adopt` for a database that was made by hand.",
+        bad: "ALTER DATABASE app_preview_1 OWNER TO slot_1",
+        good: "owner preview_admin",
+    }
+    ProvisionPrivilege "SG5307" BadData {
+        summary: "a privilege on a database is too wide or missing",
+        condition: "PUBLIC or a foreign role has a privilege on a slot's database or the seed, a slot's role may enter another database, or it lacks a privilege on its own.",
+        effect: "A role that may connect to one database only still holds when every check above it has a bug; this one does not.",
+        way_out: "Run `migrate-runner provision`; name other databases with `--database`.",
+        bad: "PUBLIC has CONNECT on app_production (the default)",
+        good: "REVOKE ALL ON DATABASE app_production FROM PUBLIC",
+    }
+    ProvisionStamp "SG5308" BadData {
+        summary: "a database does not carry its own stamp",
+        condition: "The comment, the stamp's table or the pinned ledger of a slot's database or the seed are not those that provisioning made.",
+        effect: "Every command that needs the identity of the slot's database will refuse it.",
+        way_out: "Reset the slot, or `migrate-runner adopt` its database after looking at it.",
+        bad: "COMMENT ON DATABASE app_preview_1 IS NULL",
+        good: "the stamp that provisioning wrote",
+    }
+    ProvisionProduction "SG5309" BadData {
+        summary: "production is not protected",
+        condition: "A database of `[production] databases` exists on the slots' server without a production stamp, or is a template.",
+        effect: "Renamed or restored, it would be known by its name only.",
+        way_out: "Run `migrate-runner protect --as production --database DB`.",
+        bad: "app_production without a stamp",
+        good: "app_production, stamped as production",
+    }
+    ProvisionContent "SG5310" BadData {
+        summary: "a slot's database holds what reaches out of it",
+        condition: "An untrusted extension or language, a foreign server, a publication, an event trigger, or a superuser's SECURITY DEFINER function.",
+        effect: "The slot's role can reach other databases, files or programs with the rights of whoever installed it.",
+        way_out: "Drop it, or reset the slot.",
+        bad: "CREATE EXTENSION dblink",
+        good: "CREATE EXTENSION pgcrypto",
+    }
+    ProvisionServer "SG5311" BadData {
+        summary: "the server's settings are not fit for slots",
+        condition: "max_prepared_transactions is above 0, pg_hba.conf trusts connections to a slot's database, or a slot's database is replicated.",
+        effect: "A reset can be blocked, a password is not asked for, or data leaves the server.",
+        way_out: "Change the setting; `migrate-runner provision` prints the lines for pg_hba.conf.",
+        bad: "host all all 127.0.0.1/32 trust",
+        good: "host app_preview_1 slot_1 127.0.0.1/32 scram-sha-256",
+    }
+    ResetUnproven "SG5401" Denied {
+        summary: "what would be replaced is not provably the slot's",
+        condition: "The slot's database is missing, belongs to another role than `preview_admin`, or its stamp is not the slot's on this server.",
+        effect: "A reset drops what it replaces.",
+        way_out: "Run `migrate-runner provision` to make it, or `migrate-runner adopt` to stamp it after looking at it.",
+        bad: "reset of a database that was made by hand",
+        good: "reset of a provisioned database",
+    }
+    ResetTemplate "SG5402" Denied {
+        summary: "a slot's database cannot be copied from there",
+        condition: "The template is missing, is production's or another slot's, or holds objects of roles that cannot be handed over.",
+        effect: "Somebody else's data would be copied into a preview, or the slot could not change what it gets.",
+        way_out: "Build the seed with `migrate-runner seed build`, or name a template whose objects belong to `preview_seed_owner`.",
+        bad: "--to template app_production",
+        good: "--to seed",
+    }
+    ResetBusy "SG5403" Busy {
+        summary: "the database is in use, or another reset runs",
+        condition: "Another reset of the slot holds its lock, or sessions that cannot be ended (a superuser's, a prepared transaction) keep the database.",
+        effect: "Nothing was exchanged; what was built so far is dropped by the next run.",
+        way_out: "End what is named, then try again.",
+        bad: "psql as postgres in app_preview_1",
+        good: "only the slot's own sessions, which are ended",
     }
     MigrationsMissing "SG6001" InputMissing {
         summary: "there are no migrations to read",

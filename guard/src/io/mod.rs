@@ -18,7 +18,7 @@ pub use env_files::{judge_worktree, warn_of_home};
 pub use program_file::inspect_program;
 pub use root::Root;
 pub use safe_file::{FileProblem, SafeFile};
-pub use target::{TargetSource, obtain_target};
+pub use target::{TargetSource, obtain_target, read_password, read_url};
 
 use std::os::unix::ffi::OsStringExt as _;
 

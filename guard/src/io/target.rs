@@ -70,8 +70,11 @@ fn warn_of_password(target: &DatabaseTarget) -> Vec<Warning> {
     target.password().map(|_| warning()).into_iter().collect()
 }
 
-/// Reads one URL; a single line end is not part of it.
-fn read_url(path: &Path) -> Result<String, Denial> {
+/// Reads one URL from a file, or from standard input for `-`; a single line end is not part of it.
+///
+/// # Errors
+/// Refuses a file that cannot be read, is no regular one or is too large.
+pub fn read_url(path: &Path) -> Result<String, Denial> {
     let refuse = |why: String| {
         Denial::new(
             Code::TargetUnreadable,
@@ -100,7 +103,8 @@ fn render(config: &Config, slot: SlotId) -> Result<DatabaseTarget, Denial> {
             "a target, or exactly one `[database] endpoints` and a `[database] role`",
         ));
     };
-    let password = config.password_file.as_ref().map(|file| read_password(&file.render(slot)));
+    let password =
+        config.password_file.as_ref().map(|file| read_password(Path::new(&file.render(slot))));
     DatabaseTarget::from_parts(
         &role.render(slot),
         password.transpose()?,
@@ -110,12 +114,16 @@ fn render(config: &Config, slot: SlotId) -> Result<DatabaseTarget, Denial> {
     )
 }
 
-fn read_password(path: &str) -> Result<Secret, Denial> {
-    let text = PASSWORD_RULE.read(Path::new(path)).map_err(|problem| {
+/// Reads a password from a file that only its owner can read; one line end is not part of it.
+///
+/// # Errors
+/// Refuses a file that is missing, not regular, of somebody else, or open to others.
+pub fn read_password(path: &Path) -> Result<Secret, Denial> {
+    let text = PASSWORD_RULE.read(path).map_err(|problem| {
         Denial::new(
             Code::TargetUnreadable,
-            "the slot's password file cannot be used",
-            format!("`{}`: {problem}", shown(path)),
+            "a password file cannot be used",
+            format!("`{}`: {problem}", shown(&path.to_string_lossy())),
             "a regular file of root or the caller with mode 0600",
         )
     })?;

@@ -40,7 +40,8 @@ fn play(console: &Console, options: &Demo) -> Result<(), Denial> {
     narrator.say(&stage.describe_server());
 
     narrator.act("Three slots and a pretended production database on that server");
-    stage.provision(&slots)?;
+    stage.make_production()?;
+    provision(&mut narrator, &stage)?;
     narrator
         .say("app_preview_1, app_preview_2, app_preview_3: one role each, no other may connect");
     narrator.say(&format!("{PRODUCTION}: one table, which must be the same at the end"));
@@ -51,6 +52,10 @@ fn play(console: &Console, options: &Demo) -> Result<(), Denial> {
         interrupt::check()?;
         migrate(&mut narrator, &stage, slot)?;
     }
+
+    narrator.act("A fresh database in a moment, from a seed that was built once");
+    interrupt::check()?;
+    refresh(&mut narrator, &stage)?;
 
     narrator.act("Backends, started through the wrapper");
     let mut backends = Vec::new();
@@ -100,6 +105,29 @@ fn require_free_ports(slots: &SlotSet) -> Result<(), Denial> {
         }
     }
     Ok(())
+}
+
+/// Roles, databases and stamps, by the commands that an administrator types.
+fn provision(narrator: &mut Narrator<'_>, stage: &Stage) -> Result<(), Denial> {
+    let root = stage.administrator();
+    let typed = |command: &str, args: &[&str]| {
+        Typed::new("migrate-runner", &[&[command, "--admin-url-file", &root], args].concat())
+    };
+    narrator.success(stage, &typed("provision", &["--yes"]), false)?;
+    let production = ["--as", "production", "--database", PRODUCTION, "--yes"];
+    narrator.success(stage, &typed("protect", &production), false)?;
+    narrator.success(stage, &typed("provision", &["--check"]), true)
+}
+
+/// Builds the seed and replaces the last slot's database by a copy of it.
+fn refresh(narrator: &mut Narrator<'_>, stage: &Stage) -> Result<(), Denial> {
+    let slot = stage.last_slot();
+    let (name, migrations) = (slot.to_string(), stage.migrations(slot));
+    let typed = |args: &[&str]| Typed::new("migrate-runner", args);
+    narrator.success(stage, &typed(&["seed", "build", "--migrations", &migrations]), false)?;
+    narrator.success(stage, &typed(&["reset", "--slot", &name, "--to", "seed"]), true)?;
+    let again = ["apply", "--slot", &name, "--migrations", &migrations];
+    narrator.success(stage, &typed(&again), true)
 }
 
 fn migrate(narrator: &mut Narrator<'_>, stage: &Stage, slot: SlotId) -> Result<(), Denial> {

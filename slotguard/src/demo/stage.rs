@@ -1,13 +1,12 @@
 //! What the demo plays on: a server, worktrees, a configuration, and secrets of its own.
 
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use guard::diagnostic::{Code, Denial, shown};
-use guard::io::environment_snapshot;
+use guard::io::{environment_snapshot, read_password};
 use guard::slot::{SlotId, SlotSet};
 use tempfile::TempDir;
 use throwaway_postgres::{Cluster, ServerPrograms};
@@ -27,8 +26,7 @@ pub(super) struct Stage {
     cluster: Cluster,
     directory: TempDir,
     siblings: Vec<(&'static str, PathBuf)>,
-    passwords: Vec<(SlotId, String)>,
-    first_slot: SlotId,
+    slots: Vec<SlotId>,
 }
 
 impl Stage {
@@ -41,10 +39,7 @@ impl Stage {
         let cluster = start_cluster(options)?;
         let directory = tempfile::Builder::new().prefix("slotguard-demo-").tempdir();
         let directory = directory.map_err(|error| cannot("make a directory", &error))?;
-        let passwords = slots.iter().map(|slot| Ok((slot, random_hex()?)));
-        let passwords = passwords.collect::<Result<Vec<_>, Denial>>()?;
-        let first_slot = slots.first();
-        let stage = Self { cluster, directory, siblings, passwords, first_slot };
+        let stage = Self { cluster, directory, siblings, slots: slots.iter().collect() };
         stage.write_files(&options.sample, &backend).map_err(|e| cannot("write its files", &e))?;
         Ok(stage)
     }
@@ -56,10 +51,12 @@ impl Stage {
         // A copy, because the build's own file may be writable by the caller's group.
         std::fs::copy(backend, self.backend_program())?;
         set_mode(Path::new(&self.backend_program()), 0o755)?;
-        for (slot, password) in &self.passwords {
-            let file = self.path(&format!("secrets/slot_{}.pw", slot.number()));
-            std::fs::write(&file, password)?;
-            set_mode(&file, 0o600)?;
+        let (port, password) = (self.port(), self.cluster.password());
+        let administrator = Path::new(&self.administrator()).to_owned();
+        let url = format!("postgresql://postgres:{password}@127.0.0.1:{port}/postgres");
+        std::fs::write(&administrator, url)?;
+        set_mode(&administrator, 0o600)?;
+        for slot in &self.slots {
             for part in ["migrations", "frontend"] {
                 let copy = Path::new(&self.worktree(*slot)).join(part);
                 copy_directory(&sample.join(part), &copy)?;
@@ -79,6 +76,9 @@ impl Stage {
              endpoints = [\"127.0.0.1:{port}\"]\n\
              role = \"slot_{{slot}}\"\n\
              password_file = \"{root}/secrets/slot_{{slot}}.pw\"\n\
+             admin_password_file = \"{root}/secrets/preview_admin.pw\"\n\
+             seed_password_file = \"{root}/secrets/preview_seed_owner.pw\"\n\
+             require_stamp = true\n\
              [production]\n\
              databases = [\"{PRODUCTION}\"]\n\
              [roots]\n\
@@ -118,7 +118,11 @@ impl Stage {
     }
 
     pub(super) fn first_slot(&self) -> SlotId {
-        self.first_slot
+        self.slots[0]
+    }
+
+    pub(super) fn last_slot(&self) -> SlotId {
+        self.slots[self.slots.len() - 1]
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -138,38 +142,22 @@ impl Stage {
         format!("PostgreSQL {major} on 127.0.0.1:{}, gone when this ends", self.port())
     }
 
-    /// Creates one role and one database for each slot, and production beside them.
-    pub(super) fn provision(&self, slots: &SlotSet) -> Result<(), Denial> {
+    /// Creates the pretended production database, as the administrator of production would.
+    pub(super) fn make_production(&self) -> Result<(), Denial> {
         let sql = |database: &str, text: &str| {
             self.cluster.run_sql(database, text).map_err(|error| {
-                unexpected("the server cannot be provisioned", &error.to_string(), "plain SQL")
+                unexpected("production cannot be made", &error.to_string(), "plain SQL")
             })
         };
-        sql("postgres", "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")?;
-        for slot in slots.iter() {
-            let (database, number) = (slot.database_name(), slot.number());
-            let password = self.password(slot);
-            sql("postgres", &format!("CREATE ROLE slot_{number} LOGIN PASSWORD '{password}'"))?;
-            sql("postgres", &format!("CREATE DATABASE {database}"))?;
-            let rights = format!(
-                "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
-                 GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO slot_{number};
-                 ALTER SCHEMA public OWNER TO slot_{number};"
-            );
-            sql(&database, &rights)?;
-        }
         sql("postgres", &format!("CREATE DATABASE {PRODUCTION}"))?;
-        let content = format!(
-            "REVOKE ALL ON DATABASE {PRODUCTION} FROM PUBLIC;
-             CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
-             INSERT INTO customers VALUES (1, 'a real customer');"
-        );
-        sql(PRODUCTION, &content).map(drop)
+        let content = "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
+             INSERT INTO customers VALUES (1, 'a real customer');";
+        sql(PRODUCTION, content).map(drop)
     }
 
-    fn password(&self, slot: SlotId) -> &str {
-        let found = self.passwords.iter().find(|(owner, _)| *owner == slot);
-        found.map_or("", |(_, password)| password)
+    /// Returns the file with the superuser's URL.
+    pub(super) fn administrator(&self) -> String {
+        self.text("secrets/administrator.url")
     }
 
     /// Returns what production holds, as a text that changes with it.
@@ -184,7 +172,10 @@ impl Stage {
     /// Tries to enter production with a slot's own role and password; the server must refuse.
     pub(super) fn slot_role_meets_production(&self) -> Result<String, Denial> {
         let slot = self.first_slot();
-        match self.cluster.run_sql_as("slot_1", self.password(slot), PRODUCTION, "SELECT 1") {
+        let file = self.path(&format!("secrets/slot_{}.pw", slot.number()));
+        let password = read_password(&file)?;
+        let password = password.dangerous_expose();
+        match self.cluster.run_sql_as("slot_1", password, PRODUCTION, "SELECT 1") {
             Ok(_) => Err(unexpected("slot_1 entered production", "a session", "a refusal")),
             Err(error) => Ok(refusal_in(&error.to_string())),
         }
@@ -244,13 +235,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 fn cannot(what: &str, error: &std::io::Error) -> Denial {
     unexpected(&format!("it cannot {what}"), &error.to_string(), "a writable temporary directory")
-}
-
-fn random_hex() -> Result<String, Denial> {
-    let mut bytes = [0u8; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|error| cannot("make a password", &error))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {

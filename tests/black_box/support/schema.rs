@@ -74,6 +74,7 @@ fn has_type(value: &Value, types: &Value) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
         "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
         _ => false,
     };
     types.as_str().map_or_else(|| names(types).any(has), has)

@@ -8,6 +8,9 @@ use super::place::Place;
 use super::redact::Redactor;
 use super::run::{Run, SECRET};
 
+/// The tables of a slot's database that nothing was applied to.
+pub(crate) const EMPTY: &str = "refinery_schema_history";
+
 /// A place whose configuration points to a server of its own.
 pub(crate) struct Server {
     pub(crate) place: Place,
@@ -15,13 +18,57 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts and provisions a server; both are gone when dropped.
+    /// Starts a server that the program itself provisions; both are gone when dropped.
     pub(crate) fn new() -> Self {
+        let server = Self::bare();
+        server.provision(&["--yes"]).run().accepted();
+        server.protect().run().accepted();
+        server
+    }
+
+    /// Starts a server with production and without anything of the slots.
+    pub(crate) fn bare() -> Self {
+        Self::with_settings(&[])
+    }
+
+    /// As [`Server::bare`], with settings of the server.
+    pub(crate) fn with_settings(settings: &[(&str, &str)]) -> Self {
         let programs = ServerPrograms::find(None, None).unwrap();
-        let server =
-            Self { place: Place::new(), cluster: Cluster::builder(programs).start().unwrap() };
-        server.provision();
+        let mut builder = Cluster::builder(programs);
+        for (name, value) in settings {
+            builder = builder.setting(*name, *value);
+        }
+        let server = Self { place: Place::new(), cluster: builder.start().unwrap() };
+        for slot in 1..=3 {
+            server.place.write(&format!("secrets/slot_{slot}.pw"), 0o600, &password(slot));
+        }
+        let (port, root) = (server.port(), server.cluster.password());
+        server.place.write("secrets/admin.pw", 0o600, &format!("{SECRET}-of-admin"));
+        server.place.write("secrets/seed.pw", 0o600, &format!("{SECRET}-of-seed"));
+        let url = format!("postgresql://postgres:{root}@127.0.0.1:{port}/postgres");
+        server.place.write("secrets/root.url", 0o600, &url);
         server.configure("");
+        server.make_production();
+        server
+    }
+
+    /// Starts a server with databases that somebody made by hand: no stamp, no administrator.
+    pub(crate) fn by_hand() -> Self {
+        let server = Self::bare();
+        server.sql("postgres", "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC");
+        for slot in 1..=3 {
+            let (database, password) = (format!("app_preview_{slot}"), password(slot));
+            server.sql("postgres", &format!("CREATE ROLE slot_{slot} LOGIN PASSWORD '{password}'"));
+            server.sql("postgres", &format!("CREATE DATABASE {database}"));
+            server.sql(
+                &database,
+                &format!(
+                    "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+                     GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO slot_{slot};
+                     ALTER SCHEMA public OWNER TO slot_{slot};"
+                ),
+            );
+        }
         server
     }
 
@@ -33,28 +80,15 @@ impl Server {
              endpoints = [\"127.0.0.1:{port}\"]\n\
              role = \"slot_{{slot}}\"\n\
              password_file = \"{at}/slot_{{slot}}.pw\"\n\
+             admin_password_file = \"{at}/admin.pw\"\n\
+             seed_password_file = \"{at}/seed.pw\"\n\
              {more}\n\
              [production]\n\
              databases = [\"app_production\"]\n"
         ));
     }
 
-    fn provision(&self) {
-        self.sql("postgres", "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC");
-        for slot in 1..=3 {
-            let (database, password) = (format!("app_preview_{slot}"), password(slot));
-            self.place.write(&format!("secrets/slot_{slot}.pw"), 0o600, &password);
-            self.sql("postgres", &format!("CREATE ROLE slot_{slot} LOGIN PASSWORD '{password}'"));
-            self.sql("postgres", &format!("CREATE DATABASE {database}"));
-            self.sql(
-                &database,
-                &format!(
-                    "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
-                     GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO slot_{slot};
-                     ALTER SCHEMA public OWNER TO slot_{slot};"
-                ),
-            );
-        }
+    fn make_production(&self) {
         self.sql("postgres", "CREATE DATABASE app_production");
         self.sql(
             "app_production",
@@ -62,6 +96,38 @@ impl Server {
              CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
              INSERT INTO customers VALUES (1, 'a real customer');",
         );
+    }
+
+    /// Prepares a command of the superuser.
+    pub(crate) fn administer(&self, command: &str, args: &[&str]) -> Run {
+        let root = self.place.text("secrets/root.url");
+        self.place.migrate(command, &[&["--admin-url-file", &root], args].concat())
+    }
+
+    /// Prepares `migrate-runner provision`.
+    pub(crate) fn provision(&self, args: &[&str]) -> Run {
+        self.administer("provision", args)
+    }
+
+    /// Prepares the stamp of production.
+    pub(crate) fn protect(&self) -> Run {
+        let args = ["--as", "production", "--database", "app_production", "--yes"];
+        self.administer("protect", &args)
+    }
+
+    /// Prepares `migrate-runner reset` of a slot from the seed.
+    pub(crate) fn reset(&self, slot: u8) -> Run {
+        self.place.migrate("reset", &["--slot", &format!("preview-{slot}"), "--to", "seed"])
+    }
+
+    /// Prepares `migrate-runner confirm` of a slot.
+    pub(crate) fn confirm(&self, slot: u8) -> Run {
+        self.place.migrate("confirm", &["--slot", &format!("preview-{slot}")])
+    }
+
+    /// Returns the server itself.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// Runs SQL as the superuser and returns what it prints.

@@ -1,0 +1,231 @@
+//! The options of each command, as clap reads them.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use guard::admin::AdminTarget;
+use guard::config::Config;
+use guard::database_url::DatabaseTarget;
+use guard::diagnostic::{Code, Denial, shown};
+use guard::io::read_url;
+use guard::path::AbsolutePath;
+use step_report::cli::{ConfigOption, TargetOptions};
+
+/// Options of `plan`, `apply` and `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Migrations {
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: String,
+    /// Directory with V<number>__<name>.sql
+    #[arg(long, value_name = "DIR")]
+    pub(crate) migrations: PathBuf,
+    #[command(flatten)]
+    pub(crate) target: TargetOptions,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+/// Options of `confirm`.
+#[derive(Debug, Args)]
+pub(crate) struct Confirm {
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: String,
+    #[command(flatten)]
+    pub(crate) target: TargetOptions,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+/// How a superuser of the slots' server is reached.
+#[derive(Debug, Args)]
+#[group(id = "administrator", required = true, multiple = false)]
+pub(crate) struct AdminDoor {
+    /// File with the URL of a superuser and the database `postgres`; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_url_file: Option<PathBuf>,
+    /// That URL itself; a password in it can be read by every user of the host
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin_url: Option<String>,
+    /// Directory of the server's unix socket, where the system user is the password
+    #[arg(long, value_name = "DIR")]
+    pub(crate) admin_socket: Option<PathBuf>,
+}
+
+/// An administrator and the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Admin {
+    #[command(flatten)]
+    door: AdminDoor,
+    /// The superuser behind --admin-socket
+    #[arg(long, value_name = "ROLE", default_value = "postgres")]
+    admin_role: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+impl Admin {
+    /// Returns the administrator's target.
+    ///
+    /// # Errors
+    /// Refuses what is not the slots' own server.
+    pub(crate) fn target(&self, config: &Config) -> Result<AdminTarget, Denial> {
+        let policy = &config.database;
+        let by_url = |text: &str| AdminTarget::verify(&DatabaseTarget::parse(text)?, policy);
+        match &self.door {
+            AdminDoor { admin_url_file: Some(file), .. } => by_url(&read_url(file)?),
+            AdminDoor { admin_url: Some(url), .. } => by_url(url),
+            AdminDoor { admin_socket: Some(directory), .. } => self.socket(directory, config),
+            AdminDoor { .. } => Err(Denial::new(
+                Code::NoTarget,
+                "no administrator was named",
+                "nothing",
+                "`--admin-url-file`, `--admin-url` or `--admin-socket`",
+            )),
+        }
+    }
+
+    fn socket(&self, directory: &Path, config: &Config) -> Result<AdminTarget, Denial> {
+        let port = match &config.database.endpoints[..] {
+            [endpoint] => endpoint.port,
+            endpoints => {
+                return Err(Denial::new(
+                    Code::ConfigValue,
+                    "a socket is named by its port, and the port is not known",
+                    format!("{} endpoints", endpoints.len()),
+                    "exactly one `[database] endpoints`",
+                ));
+            }
+        };
+        let text = directory.to_string_lossy();
+        let path = AbsolutePath::parse(&text).map_err(|_| {
+            Denial::new(
+                Code::PathMalformed,
+                "the directory of the socket is not plain",
+                format!("`{}`", shown(&text)),
+                "an absolute path",
+            )
+        })?;
+        AdminTarget::socket(path, port, &self.admin_role, &config.database)
+    }
+}
+
+/// Options of `provision`.
+#[derive(Debug, Args)]
+pub(crate) struct Provision {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Compare the cluster with what it shall be, changing nothing; 65 when anything differs
+    #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
+    pub(crate) check: bool,
+    /// Print the SQL, changing nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Agree to the plan
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Another database to close to the slots' roles; those of [production] always are
+    #[arg(long, value_name = "DB")]
+    pub(crate) database: Vec<String>,
+}
+
+/// What a database can be protected as.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ProtectAs {
+    /// Nothing of this project may act on it
+    Production,
+}
+
+/// Options of `protect`.
+#[derive(Debug, Args)]
+pub(crate) struct Protect {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// What it is
+    #[arg(long = "as", value_enum)]
+    pub(crate) kind: ProtectAs,
+    /// The database
+    #[arg(long, value_name = "DB")]
+    pub(crate) database: String,
+    /// Agree to the plan
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Options of `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: String,
+    /// Agree to the plan
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Options of `reset`.
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: String,
+    /// What the fresh database is copied from: `seed`, or `template DB`
+    #[arg(long, num_args = 1..=2, value_names = ["SOURCE", "DB"], required = true)]
+    pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+/// What a fresh database is copied from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ResetSource {
+    /// The seed.
+    Seed,
+    /// Another database of the administrator's.
+    Template(String),
+}
+
+impl Reset {
+    /// Reads the two words of `--to`.
+    ///
+    /// # Errors
+    /// Refuses other words.
+    pub(crate) fn source(&self) -> Result<ResetSource, Denial> {
+        let words: Vec<&str> = self.to.iter().map(String::as_str).collect();
+        match words[..] {
+            ["seed"] => Ok(ResetSource::Seed),
+            ["template", name] => Ok(ResetSource::Template(name.to_owned())),
+            _ => Err(Denial::new(
+                Code::Usage,
+                "`--to` cannot be read",
+                format!("`{}`", shown(&words.join(" "))),
+                "`--to seed` or `--to template DB`",
+            )),
+        }
+    }
+}
+
+/// Commands of `seed`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SeedCommand {
+    /// Make the template of the slots' databases from migrations and seed data
+    ///
+    /// Nothing is done when it was built from the same files already.
+    Build(SeedBuild),
+}
+
+/// Options of `seed build`.
+#[derive(Debug, Args)]
+pub(crate) struct SeedBuild {
+    /// Directory with V<number>__<name>.sql
+    #[arg(long, value_name = "DIR")]
+    pub(crate) migrations: PathBuf,
+    /// Files with seed data, run in this order after the migrations
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) sql: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}

@@ -1,0 +1,142 @@
+//! Asking `migrate-runner` what only a database can answer.
+//!
+//! This program has no SQL client. The question goes to the sibling of our own directory and version;
+//! its answer comes back as facts or as the refusal that it would print itself.
+
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+
+use guard::diagnostic::{Code, Denial, Warning, shown};
+use guard::io::LoadedConfig;
+use guard::secret::Secret;
+use guard::slot::SlotId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{child, sibling};
+
+/// What a live server said of a slot's database.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Live {
+    pub(crate) system_identifier: Option<String>,
+    pub(crate) oid: u32,
+    pub(crate) stamped: bool,
+    #[serde(skip_serializing)]
+    pub(crate) warnings: Vec<Said>,
+}
+
+/// A refusal, a finding or a warning as another program printed it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Said {
+    code: String,
+    message: String,
+    #[serde(default)]
+    found: String,
+    #[serde(default)]
+    expected: String,
+    help: String,
+}
+
+impl Said {
+    /// Returns its code.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Returns it as a refusal of ours.
+    pub(crate) fn into_denial(self) -> Denial {
+        let code = Code::parse(&self.code).unwrap_or(Code::Internal);
+        Denial::new(code, self.message, self.found, self.expected).help(self.help)
+    }
+
+    /// Returns it as a warning of ours.
+    pub(crate) fn into_warning(self) -> Warning {
+        Warning::new(Code::parse(&self.code).unwrap_or(Code::Internal), self.message)
+    }
+}
+
+/// Asks whether a live database is the slot's own; the URL goes by standard input.
+///
+/// # Errors
+/// Refuses as `migrate-runner confirm` does.
+pub(crate) fn confirm(
+    slot: SlotId,
+    url: Option<&Secret>,
+    loaded: &LoadedConfig,
+) -> Result<Live, Denial> {
+    let slot = slot.to_string();
+    let mut args = vec!["confirm", "--slot", &slot];
+    if url.is_some() {
+        args.extend(["--database-url-file", "-"]);
+    }
+    let answer = last_object(&ask(&args, loaded, url)?)?;
+    serde_json::from_value(answer).map_err(|error| misunderstood(&error.to_string()))
+}
+
+/// Asks how a cluster differs from what provisioning makes.
+///
+/// # Errors
+/// Refuses as `migrate-runner provision --check` does; findings are no refusal.
+pub(crate) fn provision_check(
+    admin: &[&str],
+    loaded: &LoadedConfig,
+) -> Result<Vec<Denial>, Denial> {
+    #[derive(Deserialize)]
+    struct Check {
+        findings: Vec<Said>,
+    }
+    let args = [&["provision", "--check"], admin].concat();
+    let answer = last_object(&ask(&args, loaded, None)?)?;
+    let check: Check =
+        serde_json::from_value(answer).map_err(|error| misunderstood(&error.to_string()))?;
+    Ok(check.findings.into_iter().map(Said::into_denial).collect())
+}
+
+fn ask(args: &[&str], loaded: &LoadedConfig, stdin: Option<&Secret>) -> Result<Output, Denial> {
+    let program = sibling::find("migrate-runner")?;
+    let config = loaded.source.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let mut all = vec!["--format", "json"];
+    all.extend(args);
+    if let Some(config) = &config {
+        all.extend(["--config", config]);
+    }
+    let failed = |error: std::io::Error| {
+        let message = "`migrate-runner` cannot be asked";
+        Denial::new(Code::SiblingMissing, message, error.to_string(), "an answer")
+    };
+    let mut command = child::command(&program, &all);
+    // The slots may come from our environment alone, which a child does not see.
+    command.env("SLOT_IDS_CSV", loaded.config.slots().to_string());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if stdin.is_some() {
+        command.stdin(Stdio::piped());
+    }
+    let mut running = command.spawn().map_err(failed)?;
+    if let (Some(secret), Some(mut pipe)) = (stdin, running.stdin.take()) {
+        // A child that ended already says why itself.
+        let _ = pipe.write_all(secret.dangerous_expose().as_bytes());
+    }
+    running.wait_with_output().map_err(failed)
+}
+
+/// Returns the last object that was printed, or the refusal that it is.
+fn last_object(output: &Output) -> Result<Value, Denial> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+    let Some(answer) = last else {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(misunderstood(words.lines().next().unwrap_or("nothing")));
+    };
+    if answer["verdict"] != "denied" {
+        return Ok(answer);
+    }
+    match serde_json::from_value::<Said>(answer) {
+        Ok(said) => Err(said.into_denial()),
+        Err(error) => Err(misunderstood(&error.to_string())),
+    }
+}
+
+fn misunderstood(found: &str) -> Denial {
+    let message = "the answer of `migrate-runner` cannot be read";
+    Denial::new(Code::Internal, message, shown(found), "one JSON object")
+}
