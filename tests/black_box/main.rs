@@ -4,6 +4,7 @@ mod contract;
 mod demo;
 mod diagnostics;
 mod differential;
+mod doctor;
 mod help;
 mod layering;
 mod migrations;

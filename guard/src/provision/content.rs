@@ -20,6 +20,7 @@ pub(super) fn judge(
         ("publication", &content.publications),
         ("event trigger", &content.event_triggers),
         ("superuser's SECURITY DEFINER function", &content.superuser_definers),
+        ("restricted function opened to others", &content.opened_functions),
     ];
     for (what, names) in reaching {
         for name in names {

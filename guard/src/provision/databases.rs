@@ -1,13 +1,10 @@
 //! Databases: who owns them, who may enter, and what their stamp says.
 
 use super::facts::{ClusterFacts, DatabaseFacts, GrantFacts};
-use super::{ADMIN_ROLE, SEED_DATABASE, SlotRole, Wanted, find, next_name, old_name};
+use super::{ADMIN_ROLE, PUBLIC, SEED_DATABASE, SlotRole, Wanted, find, next_name, old_name};
 use crate::admin::MAINTENANCE_DATABASE;
 use crate::diagnostic::{Code, Denial, shown};
 use crate::stamp::{Kind, Reading, Stamp};
-
-/// Everybody, in a grant.
-const PUBLIC: &str = "PUBLIC";
 
 /// What a slot's role may do with its own database.
 const SLOT_PRIVILEGES: [&str; 3] = ["CONNECT", "CREATE", "TEMPORARY"];

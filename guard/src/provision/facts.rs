@@ -104,7 +104,7 @@ pub struct DatabaseFacts {
     pub connection_limit: i32,
     /// Its comment.
     pub comment: Option<String>,
-    /// Its size in bytes.
+    /// Its size in bytes; 0 where it was not asked.
     pub size: u64,
     /// Who may do what, the defaults spelt out.
     pub grants: Vec<GrantFacts>,
@@ -164,6 +164,8 @@ pub struct ContentFacts {
     pub event_triggers: Vec<String>,
     /// `SECURITY DEFINER` functions of superusers, beside those of extensions.
     pub superuser_definers: Vec<String>,
+    /// The server's restricted functions that somebody beside superusers may call all the same.
+    pub opened_functions: Vec<String>,
     /// The owner of the schema `public`.
     pub public_owner: Option<String>,
     /// The stamp's table.

@@ -27,6 +27,9 @@ pub const SEED_ROLE: &str = "preview_seed_owner";
 /// The database that the slots' databases are copied from.
 pub const SEED_DATABASE: &str = "app_preview_seed";
 
+/// Everybody, in a grant.
+const PUBLIC: &str = "PUBLIC";
+
 /// The roles' pattern when none is configured.
 const DEFAULT_ROLE: &str = "slot_{slot}";
 

@@ -1,7 +1,7 @@
 //! Roles: one for each slot, that may log in and nothing else.
 
 use super::facts::{ClusterFacts, RoleFacts};
-use super::{ADMIN_CONNECTIONS, ADMIN_ROLE, SEED_CONNECTIONS, SEED_ROLE, Wanted, find};
+use super::{ADMIN_CONNECTIONS, ADMIN_ROLE, PUBLIC, SEED_CONNECTIONS, SEED_ROLE, Wanted, find};
 use crate::diagnostic::{Code, Denial, shown};
 
 /// Names every difference.
@@ -14,7 +14,7 @@ pub(super) fn judge(wanted: &Wanted, facts: &ClusterFacts, findings: &mut Vec<De
     judge_admin_memberships(wanted, facts, findings);
     judge_members(wanted, facts, findings);
     for (role, what) in &facts.other_grants {
-        if wanted.is_own_role(role) {
+        if wanted.is_own_role(role) || role == PUBLIC {
             let message = format!("role `{role}` was granted more than a slot needs");
             find(findings, Code::ProvisionRole, message, shown(what), "no such grant");
         }

@@ -17,13 +17,13 @@ pub(super) fn judge(wanted: &Wanted, facts: &ClusterFacts, findings: &mut Vec<De
         );
     }
     for rule in &facts.hba {
-        let over_network = rule.kind.starts_with("host");
-        if over_network && rule.method == "trust" && lets_in(wanted, &rule.databases, &rule.users) {
+        // By a unix socket too: the backend of one slot could log in as another.
+        if rule.method == "trust" && lets_in(wanted, &rule.databases, &rule.users) {
             find(
                 findings,
                 Code::ProvisionServer,
                 "pg_hba.conf lets everybody in as a slot's role without a password".to_owned(),
-                format!("line {}: trust", rule.line),
+                format!("line {}: {} … trust", rule.line, rule.kind),
                 "scram-sha-256",
             );
         }

@@ -85,13 +85,14 @@ const ROLES: &str = "(SELECT coalesce(json_agg(json_build_object(\
          LEFT JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = r.oid)) \
      ORDER BY r.rolname), '[]') FROM pg_authid r)";
 
-/// Sizes are asked only where it costs nothing to be wrong about who may connect.
+/// Sizes are asked of the slots' databases only: of a large one it takes a while.
 const DATABASES: &str = "(SELECT json_agg(json_build_object(\
      'oid', d.oid::int8, 'name', d.datname, 'owner', pg_get_userbyid(d.datdba), \
      'allow_connections', d.datallowconn, 'is_template', d.datistemplate, \
      'connection_limit', d.datconnlimit, \
      'comment', shobj_description(d.oid, 'pg_database'), \
-     'size', pg_database_size(d.oid), \
+     'size', CASE WHEN starts_with(d.datname, 'app_preview_') \
+         THEN pg_database_size(d.oid) ELSE 0 END, \
      'grants', (SELECT coalesce(json_agg(json_build_object(\
          'grantee', CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END, \
          'privilege', a.privilege_type, 'grantable', a.is_grantable)), '[]') \
@@ -144,6 +145,12 @@ fn content(database: &str) -> String {
              WHERE p.prosecdef AND NOT EXISTS (SELECT FROM pg_depend x \
                  WHERE x.classid = 'pg_proc'::regclass AND x.objid = p.oid \
                  AND x.deptype = 'e')), \
+         'opened_functions', (SELECT coalesce(json_agg(DISTINCT p.proname), '[]') \
+             FROM pg_proc p JOIN pg_init_privs i \
+                 ON i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid \
+             CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a \
+             WHERE a.grantee <> p.proowner AND NOT EXISTS (\
+                 SELECT FROM aclexplode(i.initprivs) b WHERE b.grantee = a.grantee)), \
          'public_owner', (SELECT pg_get_userbyid(nspowner) FROM pg_namespace \
              WHERE nspname = 'public'), \
          'stamp_table', {}, 'ledger', {})",

@@ -90,14 +90,15 @@ async fn roles_without_password(
     facts: &ClusterFacts,
     files: &PasswordFiles,
 ) -> Result<Vec<String>, Denial> {
-    let slots = wanted.slots.iter().map(|slot| slot.role.as_str());
+    let slots = wanted.slots.iter().map(|slot| (slot.role.as_str(), slot.database.as_str()));
+    let others = [(ADMIN_ROLE, MAINTENANCE_DATABASE), (SEED_ROLE, SEED_DATABASE)];
     let mut unset = Vec::new();
-    for role in [ADMIN_ROLE, SEED_ROLE].into_iter().chain(slots) {
+    for (role, database) in others.into_iter().chain(slots) {
         let stored = facts.role(role).is_some_and(|live| live.login && live.has_password);
         let opens = match files.read(role)? {
             Some(password) if stored => {
                 let login = target.as_role(role, password)?;
-                is_let_in(&login).await?
+                is_let_in(&login, database).await?
             }
             _ => false,
         };
@@ -108,11 +109,11 @@ async fn roles_without_password(
     Ok(unset)
 }
 
-/// Tries a password where the role may hardly enter: the server checks it before it says so.
-async fn is_let_in(login: &AdminTarget) -> Result<bool, Denial> {
+/// Tries a password. Where the role may not enter, the server checks it before it says so.
+async fn is_let_in(login: &AdminTarget, database: &str) -> Result<bool, Denial> {
     /// SQLSTATE of a wrong password.
     const WRONG: &str = "28P01";
-    let answer = Login::of_seed(login, MAINTENANCE_DATABASE).attempt().await?;
+    let answer = Login::of_seed(login, database).attempt().await?;
     let wrong = |error: tokio_postgres::Error| error.code().is_some_and(|c| c.code() == WRONG);
     Ok(!answer.err().is_some_and(wrong))
 }
