@@ -16,6 +16,8 @@ pub mod environment;
 pub mod identity;
 #[cfg(feature = "io")]
 pub mod io;
+#[cfg(feature = "migration")]
+pub mod migration;
 pub mod path;
 pub mod policy;
 pub mod program;

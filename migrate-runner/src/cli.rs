@@ -11,9 +11,11 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::files::MigrationSet;
+use crate::lint::{self, LintOptions};
 use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
 use crate::report::{self, Place};
 use crate::run::MigrationRun;
+use crate::screening::{ScreenedFile, require_clean};
 use crate::session::GuardedSession;
 use crate::{admin, confirm};
 
@@ -36,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   migrate-runner plan --slot preview-1 --migrations db/migrations
   migrate-runner apply --slot preview-1 --migrations db/migrations --format json
+  migrate-runner lint db/migrations
   migrate-runner provision --admin-socket /run/postgresql --dry-run
   migrate-runner seed build --migrations db/migrations
   migrate-runner reset --slot preview-1 --to seed";
@@ -48,6 +51,11 @@ enum Command {
     Apply(Migrations),
     /// Show every version and how it stands
     Status(Migrations),
+    /// Screen files of SQL, without a database
+    ///
+    /// Says every statement whose effect would leave the slot's own database, or that nobody can
+    /// judge. `plan` and `apply` refuse such files before they connect.
+    Lint(LintOptions),
     /// Ask the live server whether it is the slot's own database
     Confirm(Confirm),
     /// Make or check the slots' roles, databases and privileges
@@ -72,6 +80,7 @@ impl Command {
             Self::Plan(options) | Self::Apply(options) | Self::Status(options) => {
                 Some(&options.slot)
             }
+            Self::Lint(options) => options.slot.as_deref(),
             Self::Confirm(options) => Some(&options.slot),
             Self::Reset(options) => Some(&options.slot),
             Self::Adopt(options) => Some(&options.slot),
@@ -95,12 +104,16 @@ pub fn main() -> ExitStatus {
 fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
     match command {
         Command::Plan(options) | Command::Apply(options) | Command::Status(options) => {
-            let prepared = prepare(options)?;
+            let mut prepared = prepare(options)?;
+            if !matches!(command, Command::Status(_)) {
+                prepared.screened = require_clean(console, &prepared.set)?;
+            }
             for warning in &prepared.warnings {
                 console.warn(warning);
             }
             in_runtime(migrate(console, command, prepared))
         }
+        Command::Lint(options) => lint::run(console, options),
         Command::Confirm(options) => {
             let environment = environment_snapshot();
             let config = load_config(options.config.config.as_deref(), &environment)?.config;
@@ -158,6 +171,7 @@ struct Prepared {
     set: MigrationSet,
     quotas: Quotas,
     warnings: Vec<Warning>,
+    screened: Vec<ScreenedFile>,
 }
 
 /// Everything that can be refused before a socket opens.
@@ -167,7 +181,7 @@ fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
     let slot = config.slot(&options.slot)?;
     let (target, warnings) = options.target.verify(slot, &environment, &config)?;
     let set = MigrationSet::read(&options.migrations, &config)?;
-    Ok(Prepared { target, set, quotas: config.quotas, warnings })
+    Ok(Prepared { target, set, quotas: config.quotas, warnings, screened: Vec::new() })
 }
 
 async fn migrate(
@@ -175,7 +189,7 @@ async fn migrate(
     command: &Command,
     prepared: Prepared,
 ) -> Result<ExitStatus, Denial> {
-    let Prepared { target, set, quotas, mut warnings } = prepared;
+    let Prepared { target, set, quotas, mut warnings, screened } = prepared;
     let (slot, place) = (target.slot(), Place::of(&target));
     let session = GuardedSession::open(target, &quotas).await?;
     for warning in session.warnings() {
@@ -188,12 +202,13 @@ async fn migrate(
             report::progress(console, slot, &progress);
         };
         let outcome = run.apply(&mut observer).await?;
-        report::finished(console, &place, &outcome, &warnings);
+        report::finished(console, &place, &outcome, &screened, &warnings);
         return Ok(ExitStatus::Done);
     }
     let comparison = run.compare().await?;
     let only_pending = matches!(command, Command::Plan(_));
-    report::standing(console, &place, &comparison, only_pending, &warnings);
+    let screened = only_pending.then_some(&screened[..]);
+    report::standing(console, &place, &comparison, screened, &warnings);
     match comparison.problems().into_iter().next() {
         None => Ok(ExitStatus::Done),
         Some(problem) if console.format() == Format::Human => Err(problem),

@@ -10,7 +10,7 @@ use refinery::Migration;
 use crate::name;
 
 /// Largest migration file, in bytes.
-const MAX_FILE: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_FILE: usize = 16 * 1024 * 1024;
 
 /// One migration file.
 #[derive(Debug, Clone)]

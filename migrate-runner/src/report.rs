@@ -1,6 +1,7 @@
 //! What this program says: JSON objects for programs, lines for people.
 
 use guard::diagnostic::{Code, Denial, Warning};
+use guard::migration::Exempted;
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use step_report::event::Event;
 use crate::comparison::{Comparison, Entry, State};
 use crate::progress::Progress;
 use crate::run::Outcome;
+use crate::screening::{self, ScreenedFile};
 
 /// The name of this program in events.
 const PROGRAM: &str = "migrate-runner";
@@ -39,18 +41,45 @@ struct Standing<'a> {
     place: &'a Place,
     migrations: Vec<&'a Entry>,
     pending: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exempted: Option<Vec<Exemption<'a>>>,
     problems: &'a [Denial],
     warnings: &'a [Warning],
 }
 
-/// Says how the versions stand: all of them, or only those that would run.
+/// What a reasoned comment in a file exempts from the screening.
+#[derive(Serialize)]
+struct Exemption<'a> {
+    file: &'a str,
+    #[serde(flatten)]
+    exempted: &'a Exempted,
+}
+
+fn exemptions(screened: &[ScreenedFile]) -> Vec<Exemption<'_>> {
+    let mut exemptions = Vec::new();
+    for ScreenedFile { path: file, exempted, .. } in screened {
+        exemptions.extend(exempted.iter().map(|exempted| Exemption { file, exempted }));
+    }
+    exemptions
+}
+
+fn say_exemptions(console: &Console, exemptions: &[Exemption<'_>]) {
+    for exemption in exemptions {
+        console.line(&format!("  {}", screening::exemption(exemption.file, exemption.exempted)));
+    }
+}
+
+/// Says how the versions stand: all of them, or, for files that were screened, those that would
+/// run.
 pub(crate) fn standing(
     console: &Console,
     place: &Place,
     comparison: &Comparison,
-    only_pending: bool,
+    screened: Option<&[ScreenedFile]>,
     warnings: &[Warning],
 ) {
+    let only_pending = screened.is_some();
+    let exempted = screened.map(exemptions);
     let shown = |entry: &&Entry| !only_pending || entry.state == State::Pending;
     let migrations: Vec<&Entry> = comparison.entries().iter().filter(shown).collect();
     let pending = comparison.in_state(State::Pending).count();
@@ -62,7 +91,15 @@ pub(crate) fn standing(
             "slotguard.migration-status/1"
         };
         let problems = &problems[..];
-        console.object(&Standing { schema, place, migrations, pending, problems, warnings });
+        console.object(&Standing {
+            schema,
+            place,
+            migrations,
+            pending,
+            exempted,
+            problems,
+            warnings,
+        });
         return;
     }
     console.line(&format!("{} ({})", place.slot, place.canonical));
@@ -72,6 +109,7 @@ pub(crate) fn standing(
         let line = format!("  {state:<9} V{}__{}  {since}", entry.version, entry.name);
         console.line(line.trim_end());
     }
+    say_exemptions(console, exempted.as_deref().unwrap_or_default());
     match pending {
         0 => console.line("nothing to apply"),
         1 => console.line("1 migration to apply"),
@@ -130,18 +168,27 @@ struct Run<'a> {
     place: &'a Place,
     outcome: &'static str,
     applied: &'a [i64],
+    exempted: &'a [Exemption<'a>],
     warnings: &'a [Warning],
 }
 
 /// Says how a run ended.
-pub(crate) fn finished(console: &Console, place: &Place, outcome: &Outcome, warnings: &[Warning]) {
+pub(crate) fn finished(
+    console: &Console,
+    place: &Place,
+    outcome: &Outcome,
+    screened: &[ScreenedFile],
+    warnings: &[Warning],
+) {
+    let exempted = &exemptions(screened)[..];
     let applied = &outcome.applied[..];
     let word = if applied.is_empty() { "unchanged" } else { "applied" };
     if console.format() == Format::Json {
         let schema = "slotguard.migration-run/1";
-        console.object(&Run { schema, place, outcome: word, applied, warnings });
+        console.object(&Run { schema, place, outcome: word, applied, exempted, warnings });
         return;
     }
+    say_exemptions(console, exempted);
     match applied.len() {
         0 => console.line(&format!("{}: nothing to apply", place.slot)),
         1 => console.line(&format!("{}: 1 migration applied to {}", place.slot, place.database)),

@@ -856,6 +856,206 @@ catalogue! {
         bad: "V2__x.sql as a symbolic link",
         good: "V2__x.sql as a regular file",
     }
+    ReachesDatabases "SG6201" BadData {
+        summary: "a migration reaches databases",
+        condition: "A migration creates, alters, drops, comments on or reindexes a database, or grants rights on one.",
+        effect: "A database named in a file is another slot's when the file runs there, and settings of a database outlive the branch.",
+        way_out: "Leave databases to the host; a migration changes only what is inside its own.",
+        bad: "CREATE DATABASE reports;",
+        good: "CREATE SCHEMA reports;",
+    }
+    ReachesRoles "SG6202" BadData {
+        summary: "a migration reaches roles",
+        condition: "A migration creates, alters or drops a role, grants or revokes membership, acts on what a role owns, or sets default privileges for another role.",
+        effect: "Roles belong to the whole server: a changed password locks out every slot, and a setting of a role acts in every database.",
+        way_out: "Have roles provisioned once on the host and only grant them rights on tables here.",
+        bad: "CREATE ROLE reporting;",
+        good: "GRANT SELECT ON orders TO reporting;",
+    }
+    ReachesTablespaces "SG6203" BadData {
+        summary: "a migration reaches tablespaces",
+        condition: "A migration creates, alters, drops or names a tablespace other than `pg_default`.",
+        effect: "Tablespaces are storage that all databases of the server share.",
+        way_out: "Leave the clause out; the slot's database has its own default.",
+        bad: "CREATE TABLE a () TABLESPACE fast;",
+        good: "CREATE TABLE a ();",
+    }
+    ReachesServer "SG6204" BadData {
+        summary: "a migration reaches the server's settings or control",
+        condition: "A migration changes a setting of the server, or calls a function that controls the server or resets its statistics.",
+        effect: "Every database of the server would run with it.",
+        way_out: "Ask whoever runs the server; a migration may `SET` what ends with its session.",
+        bad: "ALTER SYSTEM SET work_mem = '1GB';",
+        good: "SET LOCAL work_mem = '64MB';",
+    }
+    ReachesFiles "SG6205" BadData {
+        summary: "a migration reaches the server's files or programs",
+        condition: "A migration reads or writes files of the server, runs a program on it, or shows its configuration.",
+        effect: "Files and programs of the database server are outside of every slot.",
+        way_out: "Put the data into the migration as `INSERT`.",
+        bad: "COPY a FROM '/srv/a.csv';",
+        good: "INSERT INTO a VALUES (1);",
+    }
+    ReachesForeignData "SG6206" BadData {
+        summary: "a migration reaches foreign data",
+        condition: "A migration uses `dblink`, foreign servers, user mappings, foreign tables or wrappers.",
+        effect: "A connection from inside the server reaches any database, production included, and no check of ours sees it.",
+        way_out: "Copy what is needed into tables of the slot.",
+        bad: "SELECT * FROM dblink('dbname=other', 'SELECT 1') AS t (a int);",
+        good: "SELECT * FROM local_copy;",
+    }
+    ReachesReplication "SG6207" BadData {
+        summary: "a migration reaches publications or subscriptions",
+        condition: "A migration creates, alters, drops or comments on a publication or a subscription.",
+        effect: "Data leaves or enters the slot's database as soon as somebody subscribes.",
+        way_out: "Leave replication to the host.",
+        bad: "CREATE PUBLICATION p FOR TABLE a;",
+        good: "CREATE TABLE a ();",
+    }
+    ReachesReplicationSlots "SG6208" BadData {
+        summary: "a migration reaches replication slots or the log",
+        condition: "A migration calls a function for replication slots, replication origins or messages in the write-ahead log.",
+        effect: "A slot that nobody reads keeps the log of the whole server until its disk is full.",
+        way_out: "Leave replication to the host.",
+        bad: "SELECT pg_create_physical_replication_slot('s');",
+        good: "SELECT pg_current_wal_lsn();",
+    }
+    UnscreenableLanguage "SG6209" BadData {
+        summary: "a migration has code in a language that cannot be screened",
+        condition: "A migration creates a language, or a routine or `DO` block in a language other than `sql` and `plpgsql`.",
+        effect: "Nobody could tell what the code reaches; untrusted languages reach everything that the server may.",
+        way_out: "Write the routine in `plpgsql` or `sql`.",
+        bad: "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'f';",
+        good: "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';",
+    }
+    UntrustedExtension "SG6210" BadData {
+        summary: "a migration brings an extension that is not known as trusted",
+        condition: "A migration creates or alters an extension that is not on the list of trusted ones, or changes what belongs to one.",
+        effect: "Such extensions can reach files, other databases or the whole server.",
+        way_out: "Have the extension put into the slots' template, or do without it.",
+        bad: "CREATE EXTENSION dblink;",
+        good: "CREATE EXTENSION pgcrypto;",
+    }
+    ServerCode "SG6211" BadData {
+        summary: "a migration brings code into the server itself",
+        condition: "A migration loads a library, or defines an event trigger, an access method, a base type, an operator class, a transform, or a parser or template of text search.",
+        effect: "Such code runs inside of the server, not inside of the slot's rights.",
+        way_out: "Do without it; ordinary functions, types and operators are allowed.",
+        bad: "LOAD 'auto_explain';",
+        good: "CREATE TYPE mood AS ENUM ('sad', 'ok');",
+    }
+    SwitchesIdentity "SG6212" BadData {
+        summary: "a migration switches its role",
+        condition: "A migration sets or resets the role or the session authorization, also as a setting or for a function.",
+        effect: "What follows would run with other rights than those that were proved.",
+        way_out: "Let the whole migration run as the slot's role.",
+        bad: "SET ROLE app_admin;",
+        good: "SET LOCAL search_path = app;",
+    }
+    SignalsSessions "SG6213" BadData {
+        summary: "a migration ends or cancels sessions",
+        condition: "A migration calls `pg_terminate_backend` or `pg_cancel_backend`.",
+        effect: "A role may signal its sessions in every database, not only in this one.",
+        way_out: "Leave it out; who holds a lock is told when a migration has to wait.",
+        bad: "SELECT pg_terminate_backend(1);",
+        good: "SELECT pg_backend_pid();",
+    }
+    SharedCatalog "SG6214" BadData {
+        summary: "a migration reaches the server's catalogs",
+        condition: "A migration writes to or locks a system catalog or the settings' view, or reads one that holds passwords.",
+        effect: "Shared catalogs are those of all databases; a lock on one stops every login.",
+        way_out: "Change objects by their own statements; reading `pg_roles`, `pg_class` and their kind is allowed.",
+        bad: "DELETE FROM pg_database;",
+        good: "SELECT datname FROM pg_database;",
+    }
+    EndsTransaction "SG6215" BadData {
+        summary: "a migration controls its own transaction",
+        condition: "A migration begins, ends or prepares a transaction, sets a savepoint or changes how transactions behave.",
+        effect: "Half of the migration would stay, or it would be recorded with nothing done.",
+        way_out: "Remove the statement; each migration runs in a transaction of its own.",
+        bad: "CREATE TABLE a (); COMMIT;",
+        good: "CREATE TABLE a ();",
+    }
+    ReachesLedger "SG6216" BadData {
+        summary: "a migration reaches the ledger of migrations",
+        condition: "A migration names `refinery_schema_history`, or drops or renames the schema `public` that holds it.",
+        effect: "The record of what has run would no longer be true.",
+        way_out: "Leave the ledger to the runner.",
+        bad: "DELETE FROM refinery_schema_history;",
+        good: "DELETE FROM app_history;",
+    }
+    ChangesSession "SG6217" BadData {
+        summary: "a migration changes the runner's session",
+        condition: "A migration discards or resets the whole session, listens on it, exports its snapshot or releases advisory locks.",
+        effect: "The runner's lock, limits and checks live in that session.",
+        way_out: "Reset single settings, or use `SET LOCAL`.",
+        bad: "DISCARD ALL;",
+        good: "RESET search_path;",
+    }
+    ChangesReader "SG6218" BadData {
+        summary: "a migration changes how text is read",
+        condition: "A migration sets `standard_conforming_strings`, `client_encoding` or `backslash_quote` to other values than the usual ones.",
+        effect: "The server would read the same text in another way than the screening did.",
+        way_out: "Remove the setting; write escapes as `E'…'`.",
+        bad: "SET standard_conforming_strings = off;",
+        good: "SET standard_conforming_strings = on;",
+    }
+    NotInTransaction "SG6219" BadData {
+        summary: "a statement cannot run in a transaction",
+        condition: "A migration has a statement that the server refuses inside of a transaction, such as `CREATE INDEX CONCURRENTLY` or `VACUUM`.",
+        effect: "It would fail each time, because each migration runs in a transaction.",
+        way_out: "Use the form without `CONCURRENTLY`; previews have no traffic to wait for.",
+        bad: "CREATE INDEX CONCURRENTLY i ON a (b);",
+        good: "CREATE INDEX i ON a (b);",
+    }
+    PsqlCommand "SG6220" BadData {
+        summary: "a command of psql is in a migration",
+        condition: "A backslash stands outside of a string, as in `\\connect`, `\\!` or the `\\restrict` of a dump.",
+        effect: "Only psql understands such lines, and some of them connect elsewhere or run programs; the server refuses them.",
+        way_out: "Remove the line; dumps are made without such lines by `pg_dump --inserts` and removing `\\restrict`.",
+        bad: "\\connect app_production",
+        good: "SELECT current_database();",
+    }
+    CopyWithClient "SG6221" BadData {
+        summary: "a migration exchanges data with the client",
+        condition: "A migration has `COPY … FROM STDIN` or `COPY … TO STDOUT`.",
+        effect: "There is no client that would send or take the data, and the connection breaks.",
+        way_out: "Write the rows as `INSERT`, as `pg_dump --inserts` does.",
+        bad: "COPY a FROM stdin;",
+        good: "INSERT INTO a VALUES (1);",
+    }
+    Undecidable "SG6222" BadData {
+        summary: "nobody can tell what a statement will run",
+        condition: "A statement runs a text that is not made of constants: `EXECUTE`, `set_config` or a function that runs a query.",
+        effect: "The text may be anything once it runs.",
+        way_out: "Write the text as a constant, or put `-- slotguard: allow undecidable: REASON` directly before the statement.",
+        bad: "DO $$ BEGIN EXECUTE current_setting('app.sql'); END $$;",
+        good: "DO $$ BEGIN EXECUTE 'CREATE TABLE a ()'; END $$;",
+    }
+    UnknownStatement "SG6223" BadData {
+        summary: "a kind of statement that is not on the list",
+        condition: "A migration has a statement of a kind that is not known to stay within the slot.",
+        effect: "What is not known is refused.",
+        way_out: "Use another statement, or report this as a gap.",
+        bad: "CREATE PROPERTY GRAPH g;",
+        good: "CREATE VIEW g AS SELECT 1;",
+    }
+    UnparsableText "SG6224" BadData {
+        summary: "a migration cannot be read",
+        condition: "The text does not fit the grammar of PostgreSQL, or is nested too deeply.",
+        effect: "A text that cannot be read cannot be screened, and what the server makes of it is a guess.",
+        way_out: "Correct the text. If the server accepts it, report this as a gap.",
+        bad: "CREATE TABEL a ();",
+        good: "CREATE TABLE a ();",
+    }
+    UnusableExemption "SG6225" BadData {
+        summary: "an exemption exempts nothing",
+        condition: "A comment `-- slotguard: …` has no reason, is misspelt, or stands before a statement with nothing undecidable in it.",
+        effect: "It would exempt something else one day.",
+        way_out: "Remove the comment, or write `-- slotguard: allow undecidable: REASON` directly before the statement.",
+        bad: "-- slotguard: allow undecidable: just in case<newline>SELECT 1;",
+        good: "-- a comment<newline>SELECT 1;",
+    }
     DescriptorsOpen "SG7001" Unavailable {
         summary: "inherited descriptors cannot be closed",
         condition: "The kernel refuses `close_range` with close-on-exec (Linux 5.11 or later has it).",

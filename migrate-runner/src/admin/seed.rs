@@ -25,6 +25,7 @@ use crate::executor;
 use crate::files::MigrationSet;
 use crate::progress::Progress;
 use crate::run::MigrationRun;
+use crate::screening::{require_clean, require_clean_texts};
 use crate::session::GuardedSession;
 
 /// Largest file with seed data, in bytes.
@@ -54,6 +55,8 @@ pub(crate) async fn seed(
 ) -> Result<(), Denial> {
     let scripts = scripts.iter().map(|path| read_script(path)).collect::<Result<_, _>>()?;
     let content = Content { set: MigrationSet::read(migrations, config)?, scripts };
+    require_clean(console, &content.set)?;
+    require_clean_texts(console, content.scripts.iter().cloned())?;
     let counts = (content.set.files().len(), content.scripts.len());
     let fingerprint = fingerprint(&content);
     let target = secrets::preview_admin(config)?;

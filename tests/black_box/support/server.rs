@@ -136,6 +136,11 @@ impl Server {
         self.cluster.run_sql(database, text).unwrap()
     }
 
+    /// Runs SQL as the superuser; says what the server said against it.
+    pub(crate) fn try_sql(&self, database: &str, text: &str) -> Result<String, String> {
+        self.cluster.run_sql(database, text).map_err(|error| error.to_string())
+    }
+
     /// Returns the tables of a database's public schema, in order, separated by blanks.
     #[track_caller]
     pub(crate) fn tables(&self, database: &str) -> String {

@@ -1,0 +1,105 @@
+//! Bodies of functions, procedures and `DO` blocks.
+
+use super::cursor::Cursor;
+use super::extension::LANGUAGES;
+use super::lexer::{Decoded, Kind};
+use super::screener::{Place, Screener};
+use super::source::Source;
+use crate::diagnostic::{Code, shown};
+
+/// What a routine says about itself, wherever in its options.
+#[derive(Default)]
+struct Options<'s> {
+    languages: Vec<String>,
+    bodies: Vec<&'s Decoded>,
+}
+
+impl Screener {
+    /// Judges `CREATE FUNCTION` and `CREATE PROCEDURE`. A body in the standard's own form is part of
+    /// the statement and judged with it.
+    pub(super) fn routine(&mut self, cursor: Cursor<'_, '_>) {
+        let (source, at) = (cursor.source, cursor.place());
+        let place = if is_procedure(&cursor) { Place::Procedure } else { Place::Block };
+        let options = options(cursor);
+        let language = match options.languages.as_slice() {
+            [] => "sql",
+            [language] => language,
+            [..] => {
+                return self.find(source, Code::UnparsableText, at, "a routine with two languages");
+            }
+        };
+        if !LANGUAGES.contains(&language) {
+            return self.unknown_language(source, at, language);
+        }
+        for body in options.bodies {
+            let inner = Source::constant(source, body);
+            match language {
+                "plpgsql" => self.plpgsql(&inner, place),
+                _ => self.text(&inner),
+            }
+        }
+    }
+
+    /// Judges `DO`, whose language stands before or behind its body.
+    pub(super) fn block(&mut self, mut cursor: Cursor<'_, '_>) {
+        let (source, at) = (cursor.source, cursor.place());
+        cursor.at += 1;
+        let mut language = None;
+        let mut bodies = Vec::new();
+        while !cursor.is_done() {
+            if cursor.eat("language") {
+                language = cursor.name();
+            } else if let Some(body) = source.constant_at(cursor.at) {
+                bodies.push(body);
+                cursor.at += 1;
+            } else {
+                cursor.at += 1;
+            }
+        }
+        let language = language.unwrap_or_else(|| "plpgsql".to_owned());
+        if language != "plpgsql" {
+            return self.unknown_language(source, at, &language);
+        }
+        for body in bodies {
+            let inner = Source::constant(source, body);
+            self.plpgsql(&inner, Place::Block);
+        }
+    }
+
+    fn unknown_language(&mut self, source: &Source<'_>, at: usize, language: &str) {
+        let what = format!("the language `{}`", shown(language));
+        self.find(source, Code::UnscreenableLanguage, at, what);
+    }
+}
+
+fn is_procedure(cursor: &Cursor<'_, '_>) -> bool {
+    let mut cursor = cursor.clone();
+    cursor.at += 1;
+    if cursor.eat("or") {
+        cursor.eat("replace");
+    }
+    cursor.sees("procedure")
+}
+
+/// Reads the options behind the parameters, up to a body in the standard's own form.
+fn options<'s>(mut cursor: Cursor<'s, '_>) -> Options<'s> {
+    let mut options = Options::default();
+    cursor.find(|cursor| cursor.sees_symbol(b'('));
+    while !cursor.is_done() {
+        if cursor.sees("begin") || cursor.sees("return") {
+            return options;
+        }
+        if cursor.eat("language") {
+            options.languages.extend(cursor.name());
+        } else if cursor.eat("as") {
+            while cursor.kind() == Some(Kind::Text) {
+                options.bodies.extend(cursor.source.constant_at(cursor.at));
+                cursor.at += 1;
+                cursor.eat_symbol(b',');
+            }
+        } else {
+            cursor.skip();
+        }
+    }
+    options
+}

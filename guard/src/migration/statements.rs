@@ -1,0 +1,167 @@
+//! Rules about statements as a whole, where the kind alone does not decide.
+
+use super::cursor::Cursor;
+use super::kinds::Statement;
+use super::lexer::Kind;
+use super::screener::Screener;
+use crate::diagnostic::Code;
+
+/// Objects of grants, comments and labels that are no part of the slot's own content.
+const OBJECTS: &[(&str, Code)] = &[
+    ("database", Code::ReachesDatabases),
+    ("role", Code::ReachesRoles),
+    ("tablespace", Code::ReachesTablespaces),
+    ("parameter", Code::ReachesServer),
+    ("foreign", Code::ReachesForeignData),
+    ("server", Code::ReachesForeignData),
+    ("publication", Code::ReachesReplication),
+    ("subscription", Code::ReachesReplication),
+    ("event", Code::ServerCode),
+    ("access", Code::ServerCode),
+];
+
+impl Screener {
+    /// Judges a statement of a kind that has rules of its own.
+    pub(super) fn judge(&mut self, statement: Statement, cursor: Cursor<'_, '_>, label: &str) {
+        match statement {
+            Statement::Writes => self.writes(cursor, label),
+            Statement::Defines => self.defines(cursor, label),
+            Statement::Setting => self.setting(cursor),
+            Statement::Privileges => self.privileges(cursor, label),
+            Statement::DefaultPrivileges => self.default_privileges(cursor),
+            Statement::Remark => self.remark(cursor, label),
+            Statement::Copy => self.copy(cursor),
+            Statement::Routine => self.routine(cursor),
+            Statement::Do => self.block(cursor),
+            Statement::Extension => self.extension(cursor),
+            Statement::Language => self.language(cursor),
+            Statement::Type => self.base_type(cursor),
+            Statement::Index => self.index(cursor, label),
+            Statement::Cluster => self.cluster(cursor),
+            Statement::Allowed | Statement::Refused(_) | Statement::Unknown => {}
+        }
+    }
+
+    /// Without `ON` a role is granted; `"on"` in quotes is the name of one.
+    fn privileges(&mut self, mut cursor: Cursor<'_, '_>, label: &str) {
+        let (source, at) = (cursor.source, cursor.place());
+        if !cursor.find(|cursor| cursor.sees("on")) {
+            return self.find(source, Code::ReachesRoles, at, format!("`{label}` of a role"));
+        }
+        cursor.at += 1;
+        self.object(&cursor, at, label);
+    }
+
+    fn remark(&mut self, mut cursor: Cursor<'_, '_>, label: &str) {
+        let at = cursor.place();
+        cursor.find(|cursor| cursor.sees("on"));
+        cursor.at += 1;
+        self.object(&cursor, at, label.trim_end_matches(" ON"));
+    }
+
+    fn object(&mut self, cursor: &Cursor<'_, '_>, at: usize, label: &str) {
+        let object = OBJECTS.iter().find(|(word, _)| cursor.sees(word));
+        // A table may have such a name; then it is the whole object.
+        let mut next = cursor.clone();
+        next.at += 1;
+        let is_name = next.sees_any(&["to", "from", "is"])
+            || next.sees_symbol(b',')
+            || next.sees_symbol(b'.');
+        if let Some((word, code)) = object
+            && !is_name
+        {
+            self.find(cursor.source, *code, at, format!("`{label} ON {}`", word.to_uppercase()));
+        }
+    }
+
+    fn default_privileges(&mut self, mut cursor: Cursor<'_, '_>) {
+        let at = cursor.place();
+        cursor.at += 3;
+        if cursor.sees("for") {
+            self.find(cursor.source, Code::ReachesRoles, at, "`ALTER DEFAULT PRIVILEGES FOR ROLE`");
+        }
+    }
+
+    /// Where the data of `COPY` comes from or goes to follows `FROM` or `TO`.
+    fn copy(&mut self, mut cursor: Cursor<'_, '_>) {
+        let at = cursor.place();
+        let is_from = |cursor: &Cursor<'_, '_>| cursor.sees_any(&["from", "to"]);
+        cursor.at += 1;
+        cursor.find(is_from);
+        cursor.at += 1;
+        let (code, what) = if cursor.sees("program") {
+            (Code::ReachesFiles, "`COPY … PROGRAM` runs a program on the server")
+        } else if cursor.kind() == Some(Kind::Text) {
+            (Code::ReachesFiles, "`COPY` with a file of the server")
+        } else {
+            (Code::CopyWithClient, "`COPY` with data of the client")
+        };
+        self.find(cursor.source, code, at, what);
+    }
+
+    /// A type of one's own with input and output functions is code of the server.
+    fn base_type(&mut self, mut cursor: Cursor<'_, '_>) {
+        let at = cursor.place();
+        cursor.at += 2;
+        let named = cursor.path().is_some();
+        if named && cursor.sees_symbol(b'(') {
+            self.find(cursor.source, Code::ServerCode, at, "`CREATE TYPE` of a base type");
+        }
+    }
+
+    fn index(&mut self, mut cursor: Cursor<'_, '_>, label: &str) {
+        let (source, at) = (cursor.source, cursor.place());
+        let mut options = cursor.clone();
+        options.at += 1;
+        let in_options =
+            options.bracketed().is_some_and(|inner| inner.pieces().iter().any(turns_on));
+        cursor.at += 1;
+        if cursor.sees_symbol(b'(') {
+            cursor.skip();
+        }
+        if label == "REINDEX" {
+            let wide = cursor.sees_any(&["database", "system"]);
+            if wide {
+                self.find(source, Code::ReachesDatabases, at, "`REINDEX` of a database");
+            } else if cursor.sees("schema") {
+                self.find(source, Code::NotInTransaction, at, "`REINDEX SCHEMA`");
+            }
+        }
+        cursor.eat("unique");
+        cursor.at += 1;
+        if in_options || cursor.sees("concurrently") {
+            self.find(source, Code::NotInTransaction, at, format!("`{label} CONCURRENTLY`"));
+        }
+    }
+
+    /// `CLUSTER` of everything opens a transaction for each table.
+    fn cluster(&mut self, mut cursor: Cursor<'_, '_>) {
+        let at = cursor.place();
+        cursor.at += 1;
+        cursor.eat("verbose");
+        if cursor.sees_symbol(b'(') {
+            cursor.skip();
+        }
+        if cursor.is_done() || cursor.sees_symbol(b';') {
+            self.find(cursor.source, Code::NotInTransaction, at, "`CLUSTER` of every table");
+        }
+    }
+
+    /// Judges the tablespace that a clause names; the default one is every database's own.
+    pub(super) fn tablespace(&mut self, mut cursor: Cursor<'_, '_>) {
+        let at = cursor.place();
+        if cursor.name().is_none_or(|name| name != "pg_default") {
+            self.find(cursor.source, Code::ReachesTablespaces, at, "a clause `TABLESPACE`");
+        }
+    }
+}
+
+/// Says whether an option is `CONCURRENTLY`, not turned off.
+fn turns_on(option: &Cursor<'_, '_>) -> bool {
+    let mut option = option.clone();
+    let off = |cursor: &Cursor<'_, '_>| {
+        cursor.sees_any(&["false", "off"])
+            || cursor.source.raw(&cursor.source.tokens[cursor.at]) == "0"
+    };
+    option.eat("concurrently") && (option.is_done() || !off(&option))
+}

@@ -1,0 +1,100 @@
+//! Screens the migrations of a set before anything connects.
+
+use std::path::Path;
+
+use guard::diagnostic::{Denial, shown};
+use guard::migration::{Exempted, Finding, screen};
+use serde::Serialize;
+use step_report::console::{Console, Format};
+
+use crate::files::{MigrationFile, MigrationSet};
+
+/// What the screening found in one file.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ScreenedFile {
+    pub(crate) path: String,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) exempted: Vec<Exempted>,
+}
+
+impl ScreenedFile {
+    /// Screens a text that was read from a path.
+    pub(crate) fn new(path: &Path, text: &str) -> Self {
+        let screening = screen(text);
+        Self {
+            path: path.to_string_lossy().into_owned(),
+            findings: screening.findings,
+            exempted: screening.exempted,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Lint<'a> {
+    schema: &'static str,
+    files: &'a [ScreenedFile],
+}
+
+/// Says what was found: one object for programs, lines like a compiler's for people.
+pub(crate) fn say(console: &Console, files: &[ScreenedFile]) {
+    if console.format() == Format::Json {
+        return console.object(&Lint { schema: "slotguard.lint/1", files });
+    }
+    for file in files {
+        let path = shown_path(&file.path);
+        for finding in &file.findings {
+            let Finding { code, line, column, message, help, .. } = finding;
+            console.line(&format!("{path}:{line}:{column}: error[{code}]: {message}"));
+            console.line(&format!("  help: {help}"));
+        }
+        file.exempted.iter().for_each(|exempted| console.line(&exemption(&path, exempted)));
+    }
+}
+
+/// Returns the line for people about an exempted finding.
+pub(crate) fn exemption(path: &str, exempted: &Exempted) -> String {
+    let Exempted { code, line, column, message, reason } = exempted;
+    format!("{path}:{line}:{column}: exempt[{code}]: {message}; reason: {}", shown(reason))
+}
+
+/// Control characters in a name would reach the terminal; what else is in it is the caller's own.
+fn shown_path(path: &str) -> String {
+    path.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Refuses a set with a finding, after every finding was said.
+///
+/// # Errors
+/// Refuses with the code of the first finding.
+pub(crate) fn require_clean(
+    console: &Console,
+    set: &MigrationSet,
+) -> Result<Vec<ScreenedFile>, Denial> {
+    let text = |file: &MigrationFile| file.migration.sql().unwrap_or_default().to_owned();
+    let files = set.files().iter().map(|file| (file.file.clone(), text(file)));
+    require_clean_texts(console, files)
+}
+
+/// Refuses texts with a finding, after every finding was said.
+///
+/// # Errors
+/// Refuses with the code of the first finding.
+pub(crate) fn require_clean_texts(
+    console: &Console,
+    texts: impl Iterator<Item = (String, String)>,
+) -> Result<Vec<ScreenedFile>, Denial> {
+    let screened: Vec<ScreenedFile> =
+        texts.map(|(path, text)| ScreenedFile::new(Path::new(&path), &text)).collect();
+    let Some(file) = screened.iter().find(|file| !file.findings.is_empty()) else {
+        return Ok(screened);
+    };
+    say(console, &screened);
+    let finding = &file.findings[0];
+    let Finding { code, line, column, message, help, .. } = finding;
+    let count: usize = screened.iter().map(|file| file.findings.len()).sum();
+    let others =
+        if count == 1 { String::new() } else { format!(", the first of {count} findings") };
+    let found = format!("`{}` line {line}, column {column}{others}", shown(&file.path));
+    let expected = "migrations whose effect stays within the slot's own database";
+    Err(Denial::new(*code, message, found, expected).help(help))
+}
