@@ -3,7 +3,6 @@
 use clap::{Parser, Subcommand};
 use guard::diagnostic::{Code, Denial, Warning};
 use guard::io::{environment_snapshot, load_config};
-use guard::provision::Quotas;
 use guard::verify::VerifiedTarget;
 use step_report::cli::FormatOption;
 use step_report::console::{Console, Format};
@@ -11,6 +10,7 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::files::MigrationSet;
+use crate::limits::Limits;
 use crate::lint::{self, LintOptions};
 use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
 use crate::report::{self, Place};
@@ -119,7 +119,7 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
             let config = load_config(options.config.config.as_deref(), &environment)?.config;
             let slot = config.slot(&options.slot)?;
             let (target, warnings) = options.target.verify(slot, &environment, &config)?;
-            in_runtime(confirm::run(console, target, &config.quotas, warnings))
+            in_runtime(confirm::run(console, target, &Limits::of(&config.quotas), warnings))
         }
         Command::Provision(options) => {
             let config =
@@ -169,7 +169,7 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Denial>>) -> Result<T, Den
 struct Prepared {
     target: VerifiedTarget,
     set: MigrationSet,
-    quotas: Quotas,
+    limits: Limits,
     warnings: Vec<Warning>,
     screened: Vec<ScreenedFile>,
 }
@@ -181,7 +181,8 @@ fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
     let slot = config.slot(&options.slot)?;
     let (target, warnings) = options.target.verify(slot, &environment, &config)?;
     let set = MigrationSet::read(&options.migrations, &config)?;
-    Ok(Prepared { target, set, quotas: config.quotas, warnings, screened: Vec::new() })
+    let limits = options.limits.over(Limits::of(&config.quotas));
+    Ok(Prepared { target, set, limits, warnings, screened: Vec::new() })
 }
 
 async fn migrate(
@@ -189,14 +190,14 @@ async fn migrate(
     command: &Command,
     prepared: Prepared,
 ) -> Result<ExitStatus, Denial> {
-    let Prepared { target, set, quotas, mut warnings, screened } = prepared;
+    let Prepared { target, set, limits, mut warnings, screened } = prepared;
     let (slot, place) = (target.slot(), Place::of(&target));
-    let session = GuardedSession::open(target, &quotas).await?;
+    let session = GuardedSession::open(target, &limits).await?;
     for warning in session.warnings() {
         console.warn(warning);
     }
     warnings.extend_from_slice(session.warnings());
-    let run = MigrationRun::new(session, set);
+    let run = MigrationRun::new(session, set).within(limits);
     if let Command::Apply(_) = command {
         let mut observer = |progress: crate::progress::Progress<'_>| {
             report::progress(console, slot, &progress);

@@ -1,13 +1,13 @@
 //! `confirm`: what the live server says of itself, for everything that needs to know.
 
 use guard::diagnostic::{Denial, Warning};
-use guard::provision::Quotas;
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
 use serde::Serialize;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
+use crate::limits::Limits;
 use crate::session::GuardedSession;
 
 #[derive(Serialize)]
@@ -32,11 +32,11 @@ struct Confirmation<'a> {
 pub(crate) async fn run(
     console: &Console,
     target: VerifiedTarget,
-    quotas: &Quotas,
+    limits: &Limits,
     mut warnings: Vec<Warning>,
 ) -> Result<ExitStatus, Denial> {
     let canonical = target.canonical();
-    let session = GuardedSession::open(target, quotas).await?;
+    let session = GuardedSession::open(target, limits).await?;
     let Some(confirmed) = session.target() else { return Ok(ExitStatus::Internal) };
     warnings.extend_from_slice(confirmed.warnings());
     let (target, identity) = (confirmed.target(), confirmed.identity());

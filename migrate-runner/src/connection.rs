@@ -5,10 +5,11 @@ use std::time::Duration;
 use guard::admin::{AdminTarget, Door};
 use guard::database_url::Parameter;
 use guard::diagnostic::{Code, Denial, shown};
-use guard::provision::Quotas;
 use guard::verify::VerifiedTarget;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
+
+use crate::limits::Limits;
 
 const DEFAULT_CONNECT_SECONDS: u16 = 10;
 
@@ -35,7 +36,7 @@ pub(crate) struct Login {
 
 impl Login {
     /// Rebuilds the settings of a slot's own connection; no text is handed to the driver.
-    pub(crate) fn of_slot(target: &VerifiedTarget, quotas: &Quotas) -> Result<Self, Denial> {
+    pub(crate) fn of_slot(target: &VerifiedTarget, limits: &Limits) -> Result<Self, Denial> {
         let mut seconds = DEFAULT_CONNECT_SECONDS;
         let mut application_name = "slotguard-migrate";
         for parameter in target.parameters() {
@@ -46,12 +47,9 @@ impl Login {
                 _ => {}
             }
         }
-        let timeouts = format!(
-            "{STARTUP_OPTIONS} -c statement_timeout={}s -c idle_in_transaction_session_timeout={}s",
-            quotas.statement_timeout_s, quotas.idle_in_transaction_timeout_s
-        );
+        let options = format!("{STARTUP_OPTIONS} {}", limits.options());
         let mut settings = base(target.role(), target.password(), target.database());
-        settings.application_name(application_name).options(timeouts);
+        settings.application_name(application_name).options(options);
         settings.host(target.address().to_string()).port(target.port());
         Ok(Self {
             settings,
@@ -192,7 +190,7 @@ mod tests {
         let target = DatabaseTarget::parse(&url).unwrap();
         let slot = "preview-1".parse().unwrap();
         let target = verify(slot, target, &DatabasePolicy::default()).unwrap();
-        Login::of_slot(&target, &Quotas::default())
+        Login::of_slot(&target, &Limits::default())
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! refinery's side of a run: its public async traits on a guarded session.
 //!
 //! refinery decides what is applied in which order and what the ledger row says. How a migration
-//! is executed is ours: one transaction, in which the server first says again who it is, and which
-//! must still be the same one when the ledger row is written.
+//! is executed is ours: see [`transaction`].
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guard::diagnostic::{Code, Denial};
 use refinery::Migration;
@@ -14,10 +13,16 @@ use thiserror::Error;
 
 use crate::files::MigrationFile;
 use crate::history::{self, LEDGER};
-use crate::live::{self, IDENTITY_COLUMN};
+use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
-use crate::sql_error;
+use crate::transaction::{self, Failure, LedgerState, Work};
+
+/// The first pause before a blocked migration is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Returns refinery's own statement that makes the ledger.
 pub(crate) fn ledger_table() -> String {
@@ -36,6 +41,8 @@ pub(crate) struct Executor<'a> {
     pending: VecDeque<&'a MigrationFile>,
     observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
     refusal: Option<Denial>,
+    limits: Limits,
+    ledger: Option<LedgerState>,
 }
 
 impl<'a> Executor<'a> {
@@ -43,8 +50,10 @@ impl<'a> Executor<'a> {
         session: &'a GuardedSession,
         pending: Vec<&'a MigrationFile>,
         observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
+        limits: Limits,
     ) -> Self {
-        Self { session, pending: pending.into(), observer, refusal: None }
+        let pending = pending.into();
+        Self { session, pending, observer, refusal: None, limits, ledger: None }
     }
 
     /// Returns why the run ended early, in our words if they are known.
@@ -80,61 +89,34 @@ impl<'a> Executor<'a> {
         }
         (self.observer)(Progress::Started { file });
         let started = Instant::now();
-        if let Err(denial) = in_transaction(self.session, &file.file, sql, Some(ledger_row)).await {
-            // The connection may be gone, or the transaction ended; either way nothing stays open.
-            let _ = self.session.client().batch_execute("ROLLBACK").await;
+        let work = Work { file: &file.file, sql, ledger_row: Some(ledger_row) };
+        if let Err(denial) = self.persist(file, work).await {
             (self.observer)(Progress::Failed { file, code: denial.code() });
             return Err(denial);
         }
         (self.observer)(Progress::Applied { file, duration: started.elapsed() });
         Ok(())
     }
-}
 
-/// Runs a text that is no migration, such as seed data, in a transaction of its own.
-pub(crate) async fn run_script(
-    session: &GuardedSession,
-    file: &str,
-    sql: &str,
-) -> Result<(), Denial> {
-    in_transaction(session, file, sql, None).await
-}
-
-/// Runs one migration and its ledger row in a transaction that must stay the same one.
-async fn in_transaction(
-    session: &GuardedSession,
-    file: &str,
-    sql: &str,
-    ledger_row: Option<&str>,
-) -> Result<(), Denial> {
-    let client = session.client();
-    let refused = |error: tokio_postgres::Error| sql_error::migration(file, "", &error);
-    let begin = format!("BEGIN; SELECT pg_catalog.pg_current_xact_id(), {IDENTITY_COLUMN}");
-    let answer = client.simple_query(&begin).await.map_err(refused)?;
-    session.still_holds(&live::identity(&answer, 1)?)?;
-    let ours = first_column(&answer);
-    client.batch_execute(sql).await.map_err(|error| sql_error::migration(file, sql, &error))?;
-    let question = "SELECT pg_catalog.pg_current_xact_id_if_assigned()";
-    let now = client.simple_query(question).await.map_err(refused)?;
-    if ours.is_none() || first_column(&now) != ours {
-        return Err(Denial::new(
-            Code::MigrationTransaction,
-            format!("`{file}` ended its own transaction and was not recorded"),
-            "another transaction than the one opened for it",
-            "no BEGIN, COMMIT, ROLLBACK or their kind in a migration",
-        ));
+    /// Tries again while a lock is not free and the budget lasts.
+    async fn persist(&mut self, file: &MigrationFile, work: Work<'_>) -> Result<(), Denial> {
+        let started = Instant::now();
+        let budget = Duration::from_secs(self.limits.retry.into());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let denial = match transaction::run(self.session, work, &mut self.ledger).await {
+                Ok(()) => return Ok(()),
+                Err(Failure::Refused(denial)) => return Err(denial),
+                Err(Failure::Blocked(denial)) => denial,
+            };
+            if started.elapsed() + pause >= budget {
+                return Err(denial);
+            }
+            (self.observer)(Progress::Blocked { file, found: denial.found(), pause });
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
-    if let Some(row) = ledger_row {
-        client.batch_execute(row).await.map_err(|error| history::refused(&error))?;
-    }
-    client.batch_execute("COMMIT").await.map_err(refused)?;
-    // Settings, prepared statements and temporary tables end with the migration that made them.
-    client.batch_execute("DISCARD ALL").await.map_err(refused)
-}
-
-fn first_column(answer: &[tokio_postgres::SimpleQueryMessage]) -> Option<String> {
-    let first = live::first_columns(answer).into_iter().next();
-    first.filter(|text| !text.is_empty())
 }
 
 fn defect(what: &str) -> Denial {

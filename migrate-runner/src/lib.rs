@@ -5,6 +5,7 @@
 //! only when the live server agreed; a session is needed for a [`run::MigrationRun`].
 
 mod admin;
+mod blockers;
 pub mod cli;
 pub mod comparison;
 mod confirm;
@@ -12,6 +13,7 @@ mod connection;
 mod executor;
 pub mod files;
 pub mod history;
+pub mod limits;
 mod lint;
 mod live;
 mod name;
@@ -19,6 +21,8 @@ mod options;
 pub mod progress;
 mod report;
 pub mod run;
+mod run_lock;
 mod screening;
 pub mod session;
 mod sql_error;
+mod transaction;

@@ -11,6 +11,8 @@ use guard::io::read_url;
 use guard::path::AbsolutePath;
 use step_report::cli::{ConfigOption, TargetOptions};
 
+use crate::limits::Limits;
+
 /// Options of `plan`, `apply` and `status`.
 #[derive(Debug, Args)]
 pub(crate) struct Migrations {
@@ -21,9 +23,37 @@ pub(crate) struct Migrations {
     #[arg(long, value_name = "DIR")]
     pub(crate) migrations: PathBuf,
     #[command(flatten)]
+    pub(crate) limits: LimitOptions,
+    #[command(flatten)]
     pub(crate) target: TargetOptions,
     #[command(flatten)]
     pub(crate) config: ConfigOption,
+}
+
+/// How long a run waits.
+#[derive(Debug, Args)]
+pub(crate) struct LimitOptions {
+    /// Longest wait of a statement for a lock, 0 without end [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    lock_timeout: Option<u32>,
+    /// How long a migration that waited in vain is tried again [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    retry_for: Option<u32>,
+    /// How long another run on the same database is waited for [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    wait: Option<u32>,
+}
+
+impl LimitOptions {
+    /// Returns the limits with what was given on the command line.
+    pub(crate) fn over(&self, limits: Limits) -> Limits {
+        Limits {
+            lock: self.lock_timeout.unwrap_or(limits.lock),
+            retry: self.retry_for.unwrap_or(limits.retry),
+            other_run: self.wait.unwrap_or(limits.other_run),
+            ..limits
+        }
+    }
 }
 
 /// Options of `confirm`.

@@ -9,6 +9,20 @@ use crate::files::MigrationFile;
 /// What is happening in a run, as it happens.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// Another run on the same database is waited for.
+    Waiting {
+        /// Who it is.
+        holder: &'a str,
+    },
+    /// A migration waited in vain for a lock, was rolled back and will be tried again.
+    Blocked {
+        /// The migration.
+        file: &'a MigrationFile,
+        /// Where, and by whom.
+        found: &'a str,
+        /// How long until then.
+        pause: Duration,
+    },
     /// A migration's transaction begins.
     Started {
         /// The migration.

@@ -9,6 +9,7 @@ use step_report::console::{Console, Format};
 use step_report::event::Event;
 
 use crate::comparison::{Comparison, Entry, State};
+use crate::files::MigrationFile;
 use crate::progress::Progress;
 use crate::run::Outcome;
 use crate::screening::{self, ScreenedFile};
@@ -131,6 +132,10 @@ struct MigrationDetails<'a> {
 /// Says what is happening, one event for each step of each migration.
 pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>) {
     let (kind, file, duration, code) = match progress {
+        Progress::Waiting { holder } => return waiting(console, slot, holder),
+        Progress::Blocked { file, found, pause } => {
+            return blocked(console, slot, file, found, *pause);
+        }
         Progress::Started { file } => ("migration.started", file, None, None),
         Progress::Applied { file, duration } => ("migration.applied", file, Some(duration), None),
         Progress::Failed { file, code } => ("migration.failed", file, None, Some(code.id())),
@@ -155,8 +160,47 @@ pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>)
         (Format::Human, Progress::Failed { .. }) => {
             console.line(&format!("  failed    {}  (rolled back)", file.file));
         }
-        (Format::Human, Progress::Started { .. }) => {
-            tracing::info!(file = file.file, "applying");
+        (Format::Human, _) => tracing::info!(file = file.file, "applying"),
+    }
+}
+
+/// Says that another run is waited for.
+fn waiting(console: &Console, slot: SlotId, holder: &str) {
+    #[derive(Serialize)]
+    struct Details<'a> {
+        holder: &'a str,
+    }
+    match console.format() {
+        Format::Json => {
+            console.object(&Event::now(PROGRAM, slot, "run.waiting", Details { holder }));
+        }
+        Format::Human => console.note(&format!("  waiting   for another run: {holder}")),
+    }
+}
+
+/// Says who keeps a migration waiting, and when it is tried again.
+fn blocked(
+    console: &Console,
+    slot: SlotId,
+    file: &MigrationFile,
+    found: &str,
+    pause: std::time::Duration,
+) {
+    #[derive(Serialize)]
+    struct Details<'a> {
+        version: i64,
+        file: &'a str,
+        found: &'a str,
+        pause_ms: u128,
+    }
+    let (version, name, pause_ms) = (file.migration.version(), &file.file, pause.as_millis());
+    match console.format() {
+        Format::Json => {
+            let details = Details { version, file: name, found, pause_ms };
+            console.object(&Event::now(PROGRAM, slot, "migration.blocked", details));
+        }
+        Format::Human => {
+            console.note(&format!("  blocked   {name}  ({found}); again in {pause_ms} ms"));
         }
     }
 }

@@ -7,7 +7,9 @@ use crate::comparison::{Comparison, State};
 use crate::executor::Executor;
 use crate::files::{MigrationFile, MigrationSet};
 use crate::history::{self, LEDGER};
+use crate::limits::Limits;
 use crate::progress::Progress;
+use crate::run_lock;
 use crate::session::GuardedSession;
 
 /// A run that may begin: it owns a session, and so the proof that the database is the slot's own.
@@ -35,6 +37,7 @@ use crate::session::GuardedSession;
 pub struct MigrationRun {
     session: GuardedSession,
     set: MigrationSet,
+    limits: Limits,
 }
 
 /// What a run did.
@@ -48,7 +51,14 @@ impl MigrationRun {
     /// Joins a session and a set of files.
     #[must_use]
     pub fn new(session: GuardedSession, set: MigrationSet) -> Self {
-        Self { session, set }
+        Self { session, set, limits: Limits::default() }
+    }
+
+    /// Replaces the waits of the run.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Compares the files with the ledger, changing nothing.
@@ -63,12 +73,13 @@ impl MigrationRun {
     /// Applies everything that is pending, one transaction for each migration.
     ///
     /// # Errors
-    /// Refuses before anything runs when files and ledger disagree; afterwards stops at the first
+    /// Refuses before anything runs when another run does not end, and when files and ledger disagree; afterwards stops at the first
     /// migration that fails, leaving the ones before it applied.
     pub async fn apply(
         self,
         observer: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Outcome, Denial> {
+        run_lock::take(&self.session, &self.limits, observer).await?;
         let comparison = self.compare().await?;
         if let Some(problem) = comparison.problems().into_iter().next() {
             return Err(problem);
@@ -86,7 +97,7 @@ impl MigrationRun {
             self.set.files().iter().map(|file| file.migration.clone()).collect();
         let mut runner = Runner::new(&migrations);
         runner.set_migration_table_name(LEDGER);
-        let mut executor = Executor::new(&self.session, pending, observer);
+        let mut executor = Executor::new(&self.session, pending, observer, self.limits);
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that runs refinery, with a session's proof"

@@ -3,11 +3,13 @@
 use guard::admin::AdminTarget;
 use guard::diagnostic::{Code, Denial, Warning, shown};
 use guard::identity::{ConfirmedTarget, IdentityFacts, confirm};
-use guard::provision::{Quotas, SEED_DATABASE, next_name};
+use guard::provision::{SEED_DATABASE, next_name};
 use guard::verify::VerifiedTarget;
+use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
 use crate::connection::{Login, cause};
+use crate::limits::Limits;
 use crate::live;
 
 /// A connection whose server said that it is the slot's own database.
@@ -17,8 +19,8 @@ use crate::live;
 /// ```no_run
 /// # async fn example(proof: guard::verify::VerifiedTarget) -> Result<(), guard::diagnostic::Denial> {
 /// use migrate_runner::session::GuardedSession;
-/// let quotas = guard::provision::Quotas::default();
-/// let session: GuardedSession = GuardedSession::open(proof, &quotas).await?;
+/// let limits = migrate_runner::limits::Limits::default();
+/// let session: GuardedSession = GuardedSession::open(proof, &limits).await?;
 /// # drop(session); Ok(()) }
 /// ```
 ///
@@ -27,14 +29,18 @@ use crate::live;
 /// ```compile_fail
 /// # async fn example(proof: guard::database_url::DatabaseTarget) -> Result<(), guard::diagnostic::Denial> {
 /// use migrate_runner::session::GuardedSession;
-/// let quotas = guard::provision::Quotas::default();
-/// let session: GuardedSession = GuardedSession::open(proof, &quotas).await?;
+/// let limits = migrate_runner::limits::Limits::default();
+/// let session: GuardedSession = GuardedSession::open(proof, &limits).await?;
 /// # drop(session); Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct GuardedSession {
     client: Client,
     proof: Proof,
+    login: Login,
+    pid: i32,
+    /// Opened when a statement takes long, to see who keeps it waiting.
+    second: OnceCell<Option<Client>>,
 }
 
 /// Whose database the session is in.
@@ -53,8 +59,8 @@ impl GuardedSession {
     /// Refuses a target that demands TLS, a server that does not answer or refuses the login, one
     /// that turns out to be another database, another role or a standby, a stamp that does not
     /// hold, and a role with rights that no slot may have.
-    pub async fn open(target: VerifiedTarget, quotas: &Quotas) -> Result<Self, Denial> {
-        let login = Login::of_slot(&target, quotas)?;
+    pub async fn open(target: VerifiedTarget, limits: &Limits) -> Result<Self, Denial> {
+        let login = Login::of_slot(&target, limits)?;
         tracing::info!(slot = %target.slot(), target = %target.canonical(), "connecting");
         let client = login.connect().await?;
         let facts = match tokio::time::timeout(login.patience(), live::ask(&client)).await {
@@ -65,7 +71,8 @@ impl GuardedSession {
             }
             Err(_) => return Err(login.unreachable("no answer in time")),
         };
-        Ok(Self { client, proof: Proof::Slot(Box::new(confirm(target, facts)?)) })
+        let proof = Proof::Slot(Box::new(confirm(target, facts)?));
+        Self::new(client, proof, login).await
     }
 
     /// Connects to the seed that is being built, as the role that fills it.
@@ -74,14 +81,32 @@ impl GuardedSession {
     /// As [`GuardedSession::open`].
     pub(crate) async fn open_seed(target: &AdminTarget) -> Result<Self, Denial> {
         let database = next_name(SEED_DATABASE);
-        let client = Login::of_seed(target, &database).connect().await?;
+        let login = Login::of_seed(target, &database);
+        let client = login.connect().await?;
         let proof = Proof::Seed { role: target.role().to_owned(), database };
-        let session = Self { client, proof };
+        let session = Self::new(client, proof, login).await?;
         let question = format!("SELECT {}", live::IDENTITY_COLUMN);
         let answer = session.client.simple_query(&question).await;
         let answer = answer.map_err(|error| crate::sql_error::lost("who are you?", &error))?;
         session.still_holds(&live::identity(&answer, 0)?)?;
         Ok(session)
+    }
+
+    async fn new(client: Client, proof: Proof, login: Login) -> Result<Self, Denial> {
+        let answer = client.simple_query("SELECT pg_catalog.pg_backend_pid()").await;
+        let answer = answer.map_err(|error| login.unreachable(&cause(&error)))?;
+        let pid = live::first_columns(&answer).first().and_then(|pid| pid.parse().ok());
+        Ok(Self { client, proof, login, pid: pid.unwrap_or_default(), second: OnceCell::new() })
+    }
+
+    /// Returns the server process of the session.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Returns a second session that only looks; `None` when there can be none.
+    pub(crate) async fn second(&self) -> Option<&Client> {
+        self.second.get_or_init(async || self.login.connect().await.ok()).await.as_ref()
     }
 
     /// Returns the confirmed target of a slot's session.

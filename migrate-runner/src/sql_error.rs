@@ -5,20 +5,24 @@
 use std::fmt::Write as _;
 
 use guard::diagnostic::{Code, Denial, shown};
+use guard::migration::Piece;
 use tokio_postgres::Error;
 use tokio_postgres::error::ErrorPosition;
 
-/// Explains why a migration's text failed.
-pub(crate) fn migration(file: &str, sql: &str, error: &Error) -> Denial {
+/// Explains why a statement of a migration failed.
+pub(crate) fn statement(file: &str, number: usize, piece: &Piece<'_>, error: &Error) -> Denial {
     let Some(server) = error.as_db_error() else {
         return lost(file, error);
     };
-    let mut found = String::new();
-    if let Some(ErrorPosition::Original(position)) = server.position() {
-        let (line, column) = line_and_column(sql, *position);
-        let _ = write!(found, "line {line}, column {column}: ");
-    }
-    let _ = write!(found, "{} (SQLSTATE {})", shown(server.message()), server.code().code());
+    let (line, column) = match server.position() {
+        Some(ErrorPosition::Original(position)) => place_in_file(piece, *position),
+        _ => (piece.line, piece.column),
+    };
+    let mut found = format!(
+        "line {line}, column {column}: {} (SQLSTATE {})",
+        shown(server.message()),
+        server.code().code()
+    );
     for (what, text) in [
         ("detail", server.detail()),
         ("hint", server.hint()),
@@ -28,11 +32,23 @@ pub(crate) fn migration(file: &str, sql: &str, error: &Error) -> Denial {
             let _ = write!(found, "; {what}: {}", shown(text));
         }
     }
+    let _ = write!(found, "; statement {number}: {}", piece.summary);
     Denial::new(
         Code::MigrationFailed,
-        format!("the server refused `{file}`; its transaction was rolled back"),
+        format!("the server refused `{}`; its transaction was rolled back", shown(file)),
         found,
         "a statement that the server accepts",
+    )
+}
+
+/// Explains that a statement waited in vain for a lock, and for whom.
+pub(crate) fn blocked(file: &str, denial: &Denial, blockers: Option<&str>) -> Denial {
+    let who = blockers.map(|who| format!("; blocked by {who}")).unwrap_or_default();
+    Denial::new(
+        Code::MigrationBlocked,
+        format!("`{}` waited in vain for a lock; it was rolled back", shown(file)),
+        format!("{}{who}", denial.found()),
+        "a lock that is free within the time of `--lock-timeout`",
     )
 }
 
@@ -48,23 +64,29 @@ pub(crate) fn lost(what: &str, error: &Error) -> Denial {
     )
 }
 
-/// Turns a position in characters, counted from 1, into line and column, counted from 1.
-fn line_and_column(sql: &str, position: u32) -> (usize, usize) {
-    let before: String = sql.chars().take(position.saturating_sub(1) as usize).collect();
-    let line = 1 + before.matches('\n').count();
-    let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
-    (line, column)
+/// Turns a position in characters of a statement, counted from 1, into a place in its file.
+fn place_in_file(piece: &Piece<'_>, position: u32) -> (usize, usize) {
+    let before: String = piece.text.chars().take(position.saturating_sub(1) as usize).collect();
+    let behind = before.chars().rev().take_while(|c| *c != '\n').count();
+    match before.matches('\n').count() {
+        0 => (piece.line, piece.column + behind),
+        lines => (piece.line + lines, 1 + behind),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use guard::migration::pieces;
+
     use super::*;
 
     #[test]
-    fn positions_count_characters_not_bytes() {
-        assert_eq!(line_and_column("äö x", 4), (1, 4));
-        assert_eq!(line_and_column("a\nbc\nd", 4), (2, 2));
-        assert_eq!(line_and_column("a\nbc\nd", 6), (3, 1));
-        assert_eq!(line_and_column("", 1), (1, 1));
+    fn positions_count_characters_and_lead_to_the_file() {
+        let text = "SELECT 1;\n  SELECT 'äö',\n x";
+        let pieces = pieces(text);
+        assert_eq!(place_in_file(&pieces[0], 1), (1, 1));
+        assert_eq!(place_in_file(&pieces[1], 1), (2, 3));
+        assert_eq!(place_in_file(&pieces[1], 12), (2, 14));
+        assert_eq!(place_in_file(&pieces[1], 15), (3, 2));
     }
 }

@@ -783,6 +783,8 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.extend(live.iter().map(|(code, _)| *code));
     shown.extend(FINDINGS.iter().map(|(code, _)| *code));
     shown.extend([Code::NotStamped, Code::RoleNotConfined]);
+    // In the module `runs`.
+    shown.extend([Code::RunLocked, Code::MigrationBlocked, Code::LedgerChanged]);
     shown.extend(URL_CODES);
     shown.extend(SCREENED);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);

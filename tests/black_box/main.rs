@@ -9,6 +9,7 @@ mod help;
 mod layering;
 mod migrations;
 mod readme;
+mod runs;
 mod screening;
 mod stream;
 mod support;

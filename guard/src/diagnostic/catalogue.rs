@@ -856,6 +856,30 @@ catalogue! {
         bad: "V2__x.sql as a symbolic link",
         good: "V2__x.sql as a regular file",
     }
+    LedgerChanged "SG6011" BadData {
+        summary: "the migration ledger changed while a run went on",
+        condition: "Before or after a migration, the rows of `public.refinery_schema_history` are not those that the run has seen and written.",
+        effect: "The migration was rolled back: what the ledger says would no longer be what was applied.",
+        way_out: "Find out who else writes the ledger; a migration must not touch it.",
+        bad: "a trigger or another session that deletes rows of the ledger",
+        good: "a ledger that only migrate-runner writes",
+    }
+    RunLocked "SG6012" Busy {
+        summary: "another run on the database does not end",
+        condition: "The advisory lock of a run is held by another session for longer than `--wait`, or a migration or a pooler gave up our own.",
+        effect: "Two runs at once would collide, or apply a migration twice.",
+        way_out: "Wait for the other run, or end the session that is named; then try again.",
+        bad: "two `apply` at the same time, the first for minutes",
+        good: "one `apply`",
+    }
+    MigrationBlocked "SG6013" Busy {
+        summary: "a migration waited in vain for a lock",
+        condition: "A statement waited for a lock longer than `--lock-timeout`, again and again for as long as `--retry-for`.",
+        effect: "The migration is rolled back. It does not wait longer, because everybody who comes later queues behind it.",
+        way_out: "End the session that is named, or stop the slot's backend, and try again.",
+        bad: "a backend that holds a transaction open for minutes",
+        good: "short transactions",
+    }
     ReachesDatabases "SG6201" BadData {
         summary: "a migration reaches databases",
         condition: "A migration creates, alters, drops, comments on or reindexes a database, or grants rights on one.",

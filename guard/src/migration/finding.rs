@@ -107,7 +107,7 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    fn place(&self, at: usize) -> (usize, usize) {
+    pub(super) fn place(&self, at: usize) -> (usize, usize) {
         let at = self.text.floor_char_boundary(at);
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts[line - 1];

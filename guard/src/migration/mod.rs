@@ -28,6 +28,7 @@ mod grammar;
 mod kinds;
 mod lexer;
 mod nesting;
+mod pieces;
 mod plpgsql;
 mod relations;
 mod routine;
@@ -39,6 +40,7 @@ mod statements;
 mod strings;
 
 pub use finding::{Class, Exempted, Finding, Screening};
+pub use pieces::{Piece, pieces};
 
 /// Returns every reason to refuse the text of a migration.
 #[must_use]

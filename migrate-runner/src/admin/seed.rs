@@ -21,12 +21,14 @@ use super::reset::{exchange, find, lock};
 use super::secrets::{self, random_hex};
 use super::session::{AdminSession, Authority};
 use super::sql;
-use crate::executor;
 use crate::files::MigrationSet;
+use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::run::MigrationRun;
+use crate::run_lock;
 use crate::screening::{require_clean, require_clean_texts};
 use crate::session::GuardedSession;
+use crate::transaction::{self, Failure, Work};
 
 /// Largest file with seed data, in bytes.
 const MAX_SCRIPT: usize = 64 * 1024 * 1024;
@@ -110,8 +112,11 @@ async fn fill(console: &Console, filler: &AdminTarget, content: Content) -> Resu
     };
     MigrationRun::new(session, content.set).apply(&mut observer).await?;
     let session = GuardedSession::open_seed(filler).await?;
+    run_lock::take(&session, &Limits::default(), &mut |_| {}).await?;
+    let mut ledger = None;
     for (name, text) in &content.scripts {
-        executor::run_script(&session, name, text).await?;
+        let work = Work { file: name, sql: text, ledger_row: None };
+        transaction::run(&session, work, &mut ledger).await.map_err(Failure::into_denial)?;
         if console.format() == Format::Human {
             console.note(&format!("  ran       {name}"));
         }

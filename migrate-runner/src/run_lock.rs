@@ -1,0 +1,91 @@
+//! One run at a time on a database.
+//!
+//! An advisory lock of the session that migrates: when the client dies, the server frees it. It is
+//! tried again and again and never waited for, because a blocking wait is a transaction, and
+//! `CREATE INDEX CONCURRENTLY` of the holder would wait for that in turn.
+
+use std::time::{Duration, Instant};
+
+use guard::diagnostic::{Code, Denial};
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::limits::Limits;
+use crate::live;
+use crate::progress::Progress;
+use crate::session::GuardedSession;
+use crate::sql_error;
+
+/// The key: a number of ours; advisory locks are per database anyway.
+const KEY: i64 = 0x736c_6f74_6775_6172;
+
+/// How long between two tries.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// A condition that is true while this session holds the lock.
+pub(crate) fn is_held() -> String {
+    let (high, low) = (KEY >> 32, KEY & 0xffff_ffff);
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+         AND l.classid OPERATOR(pg_catalog.=) {high}::pg_catalog.oid \
+         AND l.objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid AND l.granted)"
+    )
+}
+
+/// Takes the lock, trying as long as the limits allow.
+///
+/// # Errors
+/// Refuses when another run holds it to the end, and reports what the server refuses.
+pub(crate) async fn take(
+    session: &GuardedSession,
+    limits: &Limits,
+    observer: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<(), Denial> {
+    let started = Instant::now();
+    let patience = Duration::from_secs(limits.other_run.into());
+    let question = format!("SELECT pg_catalog.pg_try_advisory_lock({KEY})");
+    let mut told = false;
+    loop {
+        if first(&ask(session, &question).await?) == "t" {
+            return Ok(());
+        }
+        if !told {
+            let holder = holder(session).await?;
+            observer(Progress::Waiting { holder: &holder });
+            told = true;
+        }
+        if started.elapsed() >= patience {
+            return Err(Denial::new(
+                Code::RunLocked,
+                "another run on this database does not end",
+                holder(session).await?,
+                "one run at a time",
+            ));
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+}
+
+/// Says who holds the lock, as far as a slot's role may know.
+async fn holder(session: &GuardedSession) -> Result<String, Denial> {
+    let (high, low) = (KEY >> 32, KEY & 0xffff_ffff);
+    let question = format!(
+        "SELECT 'pid ' || l.pid || coalesce(', ' || nullif(a.application_name, ''), '') \
+         || coalesce(', since ' || pg_catalog.to_char(\
+             a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') \
+         FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+         WHERE l.locktype = 'advisory' AND l.classid = {high}::pg_catalog.oid \
+         AND l.objid = {low}::pg_catalog.oid AND l.granted LIMIT 1"
+    );
+    let who = first(&ask(session, &question).await?);
+    Ok(if who.is_empty() { "a run that just ended".to_owned() } else { who })
+}
+
+async fn ask(session: &GuardedSession, question: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {
+    let answer = session.client().simple_query(question).await;
+    answer.map_err(|error| sql_error::lost("the lock of the run", &error))
+}
+
+fn first(answer: &[SimpleQueryMessage]) -> String {
+    live::first_columns(answer).into_iter().next().unwrap_or_default()
+}

@@ -1,0 +1,219 @@
+//! One text in a transaction of its own, statement by statement.
+//!
+//! In the transaction the server first says again who it is. Before anything is recorded, it must
+//! still be the same transaction, the run's lock must still be held, and the ledger must be as the
+//! run left it. Afterwards nothing of the session is left but that lock.
+
+use guard::diagnostic::{Code, Denial, shown};
+use guard::migration::pieces;
+use tokio_postgres::{Error, SimpleQueryMessage, SimpleQueryRow};
+
+use crate::blockers::Watch;
+use crate::history::{self, LEDGER};
+use crate::live::{self, IDENTITY_COLUMN};
+use crate::run_lock;
+use crate::session::GuardedSession;
+use crate::sql_error;
+
+/// Everything that a migration could leave behind in a session, but for the lock of the run:
+/// `DISCARD ALL` would free it.
+const CLEAN: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; UNLISTEN *; \
+                     DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES";
+
+/// SQLSTATE of a statement that waited too long for a lock.
+const LOCK_TIMEOUT: &str = "55P03";
+
+/// What the ledger looked like when this run last saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LedgerState {
+    rows: u64,
+    digest: String,
+}
+
+/// Why a transaction was rolled back.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It waited in vain for a lock; it may be tried again.
+    Blocked(Denial),
+    /// Anything else.
+    Refused(Denial),
+}
+
+impl Failure {
+    /// Returns the refusal, whether or not it is worth another try.
+    pub(crate) fn into_denial(self) -> Denial {
+        match self {
+            Self::Blocked(denial) | Self::Refused(denial) => denial,
+        }
+    }
+}
+
+impl From<Denial> for Failure {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
+/// A text, and what is recorded when it ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work<'a> {
+    /// The name of its file.
+    pub(crate) file: &'a str,
+    /// Its text.
+    pub(crate) sql: &'a str,
+    /// The statement that records it; `None` for what is no migration.
+    pub(crate) ledger_row: Option<&'a str>,
+}
+
+/// Runs a text to its end and commits it; after any failure nothing of it stays.
+///
+/// # Errors
+/// Refuses another database than the confirmed one, what the server refuses, a text that ended its
+/// own transaction or lost the run's lock, and a ledger that somebody else changed.
+pub(crate) async fn run(
+    session: &GuardedSession,
+    work: Work<'_>,
+    ledger: &mut Option<LedgerState>,
+) -> Result<(), Failure> {
+    let done = in_transaction(session, work, ledger).await;
+    if done.is_err() {
+        // The connection may be gone, or the transaction ended; either way nothing stays open.
+        let _ = session.client().batch_execute("ROLLBACK").await;
+    }
+    done
+}
+
+async fn in_transaction(
+    session: &GuardedSession,
+    work: Work<'_>,
+    ledger: &mut Option<LedgerState>,
+) -> Result<(), Failure> {
+    let ask = async |question: &str| {
+        let answer = session.client().simple_query(question).await;
+        answer.map_err(|error| sql_error::lost(work.file, &error))
+    };
+    let digest = digest_columns();
+    let begin =
+        format!("BEGIN; SELECT {IDENTITY_COLUMN}, pg_catalog.pg_current_xact_id(), {digest}");
+    let answer = ask(&begin).await?;
+    session.still_holds(&live::identity(&answer, 0)?)?;
+    let (ours, found) = (column(&answer, 1), ledger_state(&answer, 2)?);
+    require_same(ledger.as_ref(), &found)?;
+    statements(session, work).await?;
+    let held = run_lock::is_held();
+    let check = format!("SELECT pg_catalog.pg_current_xact_id_if_assigned(), {held}, {digest}");
+    let answer = ask(&check).await?;
+    if ours.is_none() || column(&answer, 0) != ours {
+        return Err(ended_itself(work.file).into());
+    }
+    if column(&answer, 1).as_deref() != Some("t") {
+        return Err(lost_lock(work.file).into());
+    }
+    require_same(Some(&found), &ledger_state(&answer, 2)?)?;
+    *ledger = Some(match work.ledger_row {
+        Some(row) => record(session, row, &found).await?,
+        None => found,
+    });
+    ask(&format!("COMMIT; {CLEAN}")).await?;
+    Ok(())
+}
+
+/// Sends the statements one by one, so that each failure has its place.
+async fn statements(session: &GuardedSession, work: Work<'_>) -> Result<(), Failure> {
+    for (index, piece) in pieces(work.sql).iter().enumerate() {
+        let (outcome, blockers) =
+            Watch::new(session).over(session.client().simple_query(piece.text)).await;
+        if let Err(error) = outcome {
+            let denial = sql_error::statement(work.file, index + 1, piece, &error);
+            return Err(if is_lock_timeout(&error) {
+                Failure::Blocked(sql_error::blocked(work.file, &denial, blockers.as_deref()))
+            } else {
+                Failure::Refused(denial)
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_lock_timeout(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.code() == LOCK_TIMEOUT)
+}
+
+/// Writes the ledger row, which must be one more than before.
+async fn record(
+    session: &GuardedSession,
+    row: &str,
+    before: &LedgerState,
+) -> Result<LedgerState, Denial> {
+    let row = row.trim_end().trim_end_matches(';');
+    let text = format!("{row}; SELECT {}", digest_columns());
+    let answer = session.client().simple_query(&text).await;
+    let after = ledger_state(&answer.map_err(|error| history::refused(&error))?, 0)?;
+    if after.rows == before.rows + 1 {
+        return Ok(after);
+    }
+    let found = format!("{} rows, after {} and one more", after.rows, before.rows);
+    Err(changed(found))
+}
+
+/// Number and digest of the ledger's rows.
+fn digest_columns() -> String {
+    format!(
+        "(SELECT pg_catalog.count(*) FROM ONLY {LEDGER}), \
+         (SELECT coalesce(pg_catalog.sum(pg_catalog.hashtextextended(h::pg_catalog.text, 0)), 0) \
+          FROM ONLY {LEDGER} h)"
+    )
+}
+
+fn ledger_state(answer: &[SimpleQueryMessage], index: usize) -> Result<LedgerState, Denial> {
+    let rows = column(answer, index).and_then(|text| text.parse().ok());
+    match (rows, column(answer, index + 1)) {
+        (Some(rows), Some(digest)) => Ok(LedgerState { rows, digest }),
+        _ => Err(changed("no answer".to_owned())),
+    }
+}
+
+fn require_same(expected: Option<&LedgerState>, found: &LedgerState) -> Result<(), Denial> {
+    match expected {
+        Some(expected) if expected != found => {
+            Err(changed(format!("{} rows, after {}", found.rows, expected.rows)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn changed(found: String) -> Denial {
+    Denial::new(
+        Code::LedgerChanged,
+        format!("`{LEDGER}` changed while the run went on"),
+        found,
+        "the rows that this run has seen and written",
+    )
+}
+
+fn ended_itself(file: &str) -> Denial {
+    Denial::new(
+        Code::MigrationTransaction,
+        format!("`{}` ended its own transaction and was not recorded", shown(file)),
+        "another transaction than the one opened for it",
+        "no BEGIN, COMMIT, ROLLBACK or their kind in a migration",
+    )
+}
+
+fn lost_lock(file: &str) -> Denial {
+    Denial::new(
+        Code::RunLocked,
+        format!("`{}` gave up the lock of the run and was rolled back", shown(file)),
+        "the advisory lock is gone",
+        "no pg_advisory_unlock_all() and no DISCARD ALL in a migration, and no pooler",
+    )
+}
+
+/// Returns a column of the first row.
+fn column(answer: &[SimpleQueryMessage], index: usize) -> Option<String> {
+    let row: Option<&SimpleQueryRow> = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    row.and_then(|row| row.try_get(index).ok().flatten()).map(ToOwned::to_owned)
+}
