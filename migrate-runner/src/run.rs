@@ -73,13 +73,24 @@ impl MigrationRun {
     /// Applies everything that is pending, one transaction for each migration.
     ///
     /// # Errors
-    /// Refuses before anything runs when another run does not end, and when files and ledger disagree; afterwards stops at the first
-    /// migration that fails, leaving the ones before it applied.
+    /// Refuses before anything runs when another run does not end, and when files and ledger
+    /// disagree; afterwards stops at the first migration that fails, leaving the ones before it
+    /// applied.
     pub async fn apply(
         self,
         observer: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Outcome, Denial> {
         run_lock::take(&self.session, &self.limits, observer).await?;
+        let outcome = self.apply_alone(observer).await;
+        run_lock::release(&self.session).await;
+        outcome
+    }
+
+    /// Applies while the lock of the run is held.
+    async fn apply_alone(
+        &self,
+        observer: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Outcome, Denial> {
         let comparison = self.compare().await?;
         if let Some(problem) = comparison.problems().into_iter().next() {
             return Err(problem);

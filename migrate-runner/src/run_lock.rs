@@ -66,6 +66,11 @@ pub(crate) async fn take(
     }
 }
 
+/// Gives the lock back; a connection that broke has done so already.
+pub(crate) async fn release(session: &GuardedSession) {
+    let _ = ask(session, &format!("SELECT pg_catalog.pg_advisory_unlock({KEY})")).await;
+}
+
 /// Says who holds the lock, as far as a slot's role may know.
 async fn holder(session: &GuardedSession) -> Result<String, Denial> {
     let (high, low) = (KEY >> 32, KEY & 0xffff_ffff);
