@@ -3,12 +3,13 @@
 use guard::diagnostic::{Code, Denial};
 use serde::Serialize;
 
-use crate::files::MigrationSet;
+use crate::checksum;
+use crate::files::{MigrationFile, MigrationSet};
 use crate::history::HistoryRow;
 
 /// How a version stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// In the ledger, and the file is unchanged.
     Applied,
@@ -16,10 +17,27 @@ pub enum State {
     Pending,
     /// In the ledger with another content or name.
     Divergent,
+    /// In the ledger with other line ends.
+    LineEnds,
     /// In the ledger, without a file.
     Missing,
     /// Not in the ledger, but below something that is.
     Late,
+}
+
+impl State {
+    /// Returns the word for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Pending => "pending",
+            Self::Divergent => "divergent",
+            Self::LineEnds => "line-ends",
+            Self::Missing => "missing",
+            Self::Late => "late",
+        }
+    }
 }
 
 /// One version and how it stands.
@@ -31,6 +49,9 @@ pub struct Entry {
     pub name: String,
     /// How it stands.
     pub state: State,
+    /// SHA-256 of the file, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// When it was applied, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_on: Option<String>,
@@ -50,19 +71,14 @@ impl Comparison {
             let version = file.migration.version();
             let row = history.iter().find(|row| row.version == version);
             let state = match row {
-                Some(row)
-                    if row.name == file.migration.name()
-                        && row.checksum == file.migration.checksum() =>
-                {
-                    State::Applied
-                }
-                Some(_) => State::Divergent,
+                Some(row) => compare(file, row),
                 None if highest.is_some_and(|highest| version < highest) => State::Late,
                 None => State::Pending,
             };
             let applied_on = row.map(|row| row.applied_on.clone());
             let name = file.migration.name().to_owned();
-            entries.push(Entry { version, name, state, applied_on });
+            let sha256 = file.migration.sql().map(checksum::sha256);
+            entries.push(Entry { version, name, state, sha256, applied_on });
         }
         for row in history {
             if !entries.iter().any(|entry| entry.version == row.version) {
@@ -70,6 +86,7 @@ impl Comparison {
                     version: row.version,
                     name: row.name.clone(),
                     state: State::Missing,
+                    sha256: None,
                     applied_on: Some(row.applied_on.clone()),
                 });
             }
@@ -94,6 +111,7 @@ impl Comparison {
     pub fn problems(&self) -> Vec<Denial> {
         let kinds = [
             (State::Divergent, Code::MigrationDivergent, "an applied migration has changed"),
+            (State::LineEnds, Code::MigrationLineEnds, "only the line ends have changed"),
             (State::Missing, Code::MigrationMissing, "an applied migration has no file"),
             (State::Late, Code::MigrationLate, "a new migration has a number below an applied one"),
         ];
@@ -105,6 +123,19 @@ impl Comparison {
                 .then(|| Denial::new(code, message, versions.join(", "), expected))
         };
         kinds.into_iter().filter_map(problem).collect()
+    }
+}
+
+fn compare(file: &MigrationFile, row: &HistoryRow) -> State {
+    let migration = &file.migration;
+    if row.name != migration.name() {
+        State::Divergent
+    } else if checksum::is_of(migration, row.checksum) {
+        State::Applied
+    } else if checksum::is_of_other_line_ends(migration, row.checksum) {
+        State::LineEnds
+    } else {
+        State::Divergent
     }
 }
 
@@ -124,7 +155,7 @@ mod tests {
         let history: Vec<HistoryRow> = if applied.is_empty() {
             Vec::new()
         } else {
-            let row = |file: &crate::files::MigrationFile| HistoryRow {
+            let row = |file: &MigrationFile| HistoryRow {
                 version: file.migration.version(),
                 name: file.migration.name().to_owned(),
                 applied_on: "2026-01-02T03:04:05Z".to_owned(),
@@ -148,8 +179,8 @@ mod tests {
 
     #[test]
     fn every_disagreement_is_told_apart() {
-        let files = [(1, "a"), (2, "changed"), (3, "late"), (5, "e"), (6, "new")];
-        let comparison = compare(&files, &[(1, "a"), (2, "b"), (4, "gone"), (5, "e")]);
+        let files = [(1, "a"), (2, "changed"), (3, "late"), (5, "e\n"), (6, "new")];
+        let comparison = compare(&files, &[(1, "a"), (2, "b"), (4, "gone"), (5, "e\r\n")]);
         assert_eq!(
             states(&comparison),
             [
@@ -157,11 +188,17 @@ mod tests {
                 (2, State::Divergent),
                 (3, State::Late),
                 (4, State::Missing),
-                (5, State::Applied),
+                (5, State::LineEnds),
                 (6, State::Pending),
             ]
         );
         let codes: Vec<Code> = comparison.problems().iter().map(Denial::code).collect();
-        assert_eq!(codes, [Code::MigrationDivergent, Code::MigrationMissing, Code::MigrationLate]);
+        let expected = [
+            Code::MigrationDivergent,
+            Code::MigrationLineEnds,
+            Code::MigrationMissing,
+            Code::MigrationLate,
+        ];
+        assert_eq!(codes, expected);
     }
 }

@@ -11,8 +11,9 @@ use refinery::Migration;
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
 use thiserror::Error;
 
+use crate::checksum;
 use crate::files::MigrationFile;
-use crate::history::{self, LEDGER};
+use crate::history::{self, HistoryRow, LEDGER};
 use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
@@ -38,6 +39,7 @@ pub(crate) struct Refused;
 /// A session that refinery can migrate.
 pub(crate) struct Executor<'a> {
     session: &'a GuardedSession,
+    files: &'a [MigrationFile],
     pending: VecDeque<&'a MigrationFile>,
     observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
     refusal: Option<Denial>,
@@ -48,12 +50,13 @@ pub(crate) struct Executor<'a> {
 impl<'a> Executor<'a> {
     pub(crate) fn new(
         session: &'a GuardedSession,
+        files: &'a [MigrationFile],
         pending: Vec<&'a MigrationFile>,
         observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
         limits: Limits,
     ) -> Self {
         let pending = pending.into();
-        Self { session, pending, observer, refusal: None, limits, ledger: None }
+        Self { session, files, pending, observer, refusal: None, limits, ledger: None }
     }
 
     /// Returns why the run ended early, in our words if they are known.
@@ -67,6 +70,19 @@ impl<'a> Executor<'a> {
                 "a run that refinery accepts",
             )
         })
+    }
+
+    /// Returns a row of the ledger as this build of refinery would have written it: the comparison
+    /// has found it to be the file's, whatever the width of its version.
+    fn as_refinery_has_it(&self, row: &HistoryRow) -> Option<Migration> {
+        let own = self.files.iter().find(|file| file.migration.version() == row.version);
+        let checksum = match own {
+            Some(file) if checksum::is_of(&file.migration, row.checksum) => {
+                file.migration.checksum()
+            }
+            _ => row.checksum,
+        };
+        HistoryRow { checksum, ..row.clone() }.to_migration()
     }
 
     fn refuse(&mut self, denial: Denial) -> Refused {
@@ -152,7 +168,7 @@ impl AsyncQuery<Vec<Migration>> for Executor<'_> {
             .map_err(|error| history::refused(&error))
             .and_then(|answer| history::parse(&answer))
             .map_err(|denial| self.refuse(denial))?;
-        Ok(rows.iter().filter_map(history::HistoryRow::to_migration).collect())
+        Ok(rows.iter().filter_map(|row| self.as_refinery_has_it(row)).collect())
     }
 }
 

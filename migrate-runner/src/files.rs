@@ -44,18 +44,22 @@ impl MigrationSet {
             )
         };
         let names = directory.names().map_err(|error| missing(error.to_string()))?;
-        let mut files = Vec::new();
+        let (mut files, mut problems) = (Vec::new(), Vec::new());
         for name in names {
             let name = String::from_utf8_lossy(&name).into_owned();
             if name.to_ascii_lowercase().ends_with(".sql") {
-                files.push(read_file(&directory, &name)?);
+                match read_file(&directory, &name) {
+                    Ok(file) => files.push(file),
+                    Err(problem) => problems.push(problem),
+                }
             }
         }
+        files.sort_by_key(|file| file.migration.version());
+        problems.extend(duplicates(&files));
+        refuse_all(&problems)?;
         if files.is_empty() {
             return Err(missing("no .sql file".to_owned()));
         }
-        files.sort_by_key(|file| file.migration.version());
-        refuse_duplicates(&files)?;
         Ok(Self(files))
     }
 
@@ -91,22 +95,27 @@ fn read_file(directory: &Directory, file: &str) -> Result<MigrationFile, Denial>
     Ok(MigrationFile { file: file.to_owned(), migration })
 }
 
-fn refuse_duplicates(files: &[MigrationFile]) -> Result<(), Denial> {
+/// Refuses with the first problem's code, naming everything that is wrong.
+fn refuse_all(problems: &[Denial]) -> Result<(), Denial> {
+    let found: Vec<&str> = problems.iter().map(Denial::found).collect();
+    let found = found.join("; ");
+    match problems.first() {
+        None => Ok(()),
+        Some(first) => Err(Denial::new(first.code(), first.message(), found, first.expected())),
+    }
+}
+
+fn duplicates(files: &[MigrationFile]) -> Option<Denial> {
     let same = |pair: &&[MigrationFile]| pair[0].migration.version() == pair[1].migration.version();
     let twins: Vec<String> = files
         .windows(2)
         .filter(same)
         .map(|pair| format!("`{}` and `{}`", pair[0].file, pair[1].file))
         .collect();
-    if twins.is_empty() {
-        return Ok(());
-    }
-    Err(Denial::new(
-        Code::MigrationDuplicate,
-        "two migrations have the same version",
-        twins.join(", "),
-        "each version once",
-    ))
+    let message = "two migrations have the same version";
+    let twice =
+        || Denial::new(Code::MigrationDuplicate, message, twins.join(", "), "each version once");
+    (!twins.is_empty()).then(twice)
 }
 
 #[cfg(test)]

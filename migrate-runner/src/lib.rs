@@ -6,6 +6,7 @@
 
 mod admin;
 mod blockers;
+mod checksum;
 pub mod cli;
 pub mod comparison;
 mod confirm;

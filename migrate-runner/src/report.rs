@@ -105,7 +105,7 @@ pub(crate) fn standing(
     }
     console.line(&format!("{} ({})", place.slot, place.canonical));
     for entry in &migrations {
-        let state = format!("{:?}", entry.state).to_lowercase();
+        let state = entry.state.name();
         let since = entry.applied_on.as_deref().unwrap_or_default();
         let line = format!("  {state:<9} V{}__{}  {since}", entry.version, entry.name);
         console.line(line.trim_end());

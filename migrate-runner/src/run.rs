@@ -108,7 +108,8 @@ impl MigrationRun {
             self.set.files().iter().map(|file| file.migration.clone()).collect();
         let mut runner = Runner::new(&migrations);
         runner.set_migration_table_name(LEDGER);
-        let mut executor = Executor::new(&self.session, pending, observer, self.limits);
+        let mut executor =
+            Executor::new(&self.session, self.set.files(), pending, observer, self.limits);
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that runs refinery, with a session's proof"

@@ -602,6 +602,10 @@ const LEDGERS: &[LiveScenario] = &[
         apply(server, slot, &[("V1__create.sql", "CREATE TABLE a ();")]).run().accepted();
         apply(server, slot, &[("V1__create.sql", "CREATE TABLE edited ();")])
     }),
+    (Code::MigrationLineEnds, |server, slot| {
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();\n")]).run().accepted();
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();\r\n")])
+    }),
     (Code::MigrationMissing, |server, slot| {
         let both = [("V1__a.sql", "CREATE TABLE a ();"), ("V2__x.sql", "CREATE TABLE x ();")];
         apply(server, slot, &both).run().accepted();

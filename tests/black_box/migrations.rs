@@ -271,3 +271,34 @@ fn the_password_is_never_said() {
         }
     }
 }
+
+/// refinery's default build has versions of 32 bits, which changes every checksum.
+#[test]
+fn a_ledger_of_a_build_with_small_versions_is_read_unchanged() {
+    let server = Server::by_hand();
+    let file = |name: &str, text: &str| {
+        server.place.write(&format!("previews/x/migrations/{name}"), 0o644, text);
+    };
+    file("V1__a.sql", "CREATE TABLE a ();");
+    server.sql(
+        "app_preview_1",
+        "SET ROLE slot_1;
+         CREATE TABLE a ();
+         CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY, name varchar(255),
+             applied_on varchar(255), checksum varchar(255));
+         INSERT INTO refinery_schema_history
+             VALUES (1, 'a', '2026-01-02T03:04:05Z', '4326480149521461748')",
+    );
+    let migrations = server.place.text("previews/x/migrations");
+    let run = |command: &str| {
+        let outcome = in_json(&server, command, 1, &migrations);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        outcome.objects().pop().unwrap()
+    };
+    assert_eq!(run("apply")["outcome"], "unchanged");
+    file("V2__b.sql", "CREATE TABLE b ();");
+    assert_eq!(run("apply")["applied"], serde_json::json!([2]));
+    assert_eq!(server.versions("app_preview_1"), "1 2");
+    file("V1__a.sql", "CREATE TABLE a (changed int);");
+    in_json(&server, "apply", 1, &migrations).refused(Code::MigrationDivergent);
+}

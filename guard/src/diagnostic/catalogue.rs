@@ -880,6 +880,14 @@ catalogue! {
         bad: "a backend that holds a transaction open for minutes",
         good: "short transactions",
     }
+    MigrationLineEnds "SG6014" BadData {
+        summary: "only the line ends of an applied migration have changed",
+        condition: "The file of an applied version is the one that ran but for its line ends: an editor or a setting of git changed them.",
+        effect: "refinery would call it another migration; its effect is the same.",
+        way_out: "Give the file its old line ends (`.gitattributes`: `*.sql text eol=lf`).",
+        bad: "V1__a.sql checked out with CRLF",
+        good: "V1__a.sql with the line ends it was applied with",
+    }
     ReachesDatabases "SG6201" BadData {
         summary: "a migration reaches databases",
         condition: "A migration creates, alters, drops, comments on or reindexes a database, or grants rights on one.",

@@ -12,6 +12,8 @@ use guard::io::read_password;
 use guard::provision::{ADMIN_ROLE, SEED_ROLE, Wanted};
 use guard::secret::Secret;
 
+use crate::checksum::hex;
+
 /// Bytes of a password and of a nonce, from the kernel's generator.
 const RANDOM_BYTES: usize = 16;
 
@@ -133,7 +135,7 @@ pub(super) fn random_hex() -> Result<String, Denial> {
     getrandom::fill(&mut bytes).map_err(|error| {
         Denial::new(Code::Internal, "the kernel gives no randomness", error.to_string(), "128 bits")
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// Writes a file that is whole or not there, for its owner only.

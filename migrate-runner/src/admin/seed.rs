@@ -21,6 +21,7 @@ use super::reset::{exchange, find, lock};
 use super::secrets::{self, random_hex};
 use super::session::{AdminSession, Authority};
 use super::sql;
+use crate::checksum::hex;
 use crate::files::MigrationSet;
 use crate::limits::Limits;
 use crate::progress::Progress;
@@ -183,7 +184,7 @@ fn fingerprint(content: &Content) -> String {
     for (index, (_, text)) in content.scripts.iter().enumerate() {
         part("script", &index.to_string(), text);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 #[cfg(test)]
