@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use guard::diagnostic::{Code, Denial, shown};
 use guard::migration::Piece;
 use tokio_postgres::Error;
-use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::error::{DbError, ErrorPosition};
 
 /// Explains why a statement of a migration failed.
 pub(crate) fn statement(file: &str, number: usize, piece: &Piece<'_>, error: &Error) -> Denial {
@@ -18,27 +18,43 @@ pub(crate) fn statement(file: &str, number: usize, piece: &Piece<'_>, error: &Er
         Some(ErrorPosition::Original(position)) => place_in_file(piece, *position),
         _ => (piece.line, piece.column),
     };
-    let mut found = format!(
-        "line {line}, column {column}: {} (SQLSTATE {})",
-        shown(server.message()),
-        server.code().code()
-    );
-    for (what, text) in [
-        ("detail", server.detail()),
-        ("hint", server.hint()),
-        ("where", server.where_().and_then(|text| text.lines().next())),
-    ] {
-        if let Some(text) = text {
-            let _ = write!(found, "; {what}: {}", shown(text));
-        }
+    let words = words(server);
+    failed(
+        file,
+        format!("line {line}, column {column}: {words}; statement {number}: {}", piece.summary),
+    )
+}
+
+/// Explains what went wrong around the statements of a migration, such as at its commit.
+pub(crate) fn between(file: &str, error: &Error) -> Denial {
+    match error.as_db_error() {
+        Some(server) => failed(file, format!("at its beginning or end: {}", words(server))),
+        None => lost(file, error),
     }
-    let _ = write!(found, "; statement {number}: {}", piece.summary);
+}
+
+fn failed(file: &str, found: String) -> Denial {
     Denial::new(
         Code::MigrationFailed,
         format!("the server refused `{}`; its transaction was rolled back", shown(file)),
         found,
         "a statement that the server accepts",
     )
+}
+
+/// Everything that the server says beside the place.
+fn words(server: &DbError) -> String {
+    let mut words = format!("{} (SQLSTATE {})", shown(server.message()), server.code().code());
+    for (what, text) in [
+        ("detail", server.detail()),
+        ("hint", server.hint()),
+        ("where", server.where_().and_then(|text| text.lines().next())),
+    ] {
+        if let Some(text) = text {
+            let _ = write!(words, "; {what}: {}", shown(text));
+        }
+    }
+    words
 }
 
 /// Explains that a statement waited in vain for a lock, and for whom.

@@ -272,6 +272,24 @@ fn the_password_is_never_said() {
     }
 }
 
+#[test]
+fn what_fails_at_the_commit_says_what_the_server_said() {
+    let server = Server::new();
+    server.place.write(
+        "previews/x/migrations/V1__a.sql",
+        0o644,
+        "CREATE TABLE a (id int PRIMARY KEY, of int REFERENCES a DEFERRABLE INITIALLY DEFERRED);
+         INSERT INTO a VALUES (1, 2);",
+    );
+    let outcome = in_json(&server, "apply", 1, &server.place.text("previews/x/migrations"));
+    let denial = outcome.denied(Code::MigrationFailed);
+    assert!(denial["found"].as_str().unwrap().contains("23503"), "{denial}");
+    assert_eq!(
+        (server.tables("app_preview_1"), server.versions("app_preview_1")),
+        (EMPTY.into(), "".into())
+    );
+}
+
 /// refinery's default build has versions of 32 bits, which changes every checksum.
 #[test]
 fn a_ledger_of_a_build_with_small_versions_is_read_unchanged() {
