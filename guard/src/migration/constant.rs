@@ -6,6 +6,11 @@ use super::lexer::Kind;
 /// What stands where a part of a text is not known: a name that a statement may hold.
 const HOLE: &str = " slotguard_unknown ";
 
+/// The functions whose results are known. Nobody may make others of the same name: the server
+/// could choose those, and what is folded would not be what runs.
+pub(super) const KNOWN_FUNCTIONS: [&str; 5] =
+    ["format", "concat", "quote_ident", "quote_literal", "quote_nullable"];
+
 /// The text of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Folded {

@@ -1,6 +1,6 @@
 //! Functions that reach beyond the slot's content, and functions that run text as SQL.
 
-use super::constant::{self, Folded};
+use super::constant::{self, Folded, KNOWN_FUNCTIONS};
 use super::cursor::{Cursor, Path};
 use super::grammar::Tree;
 use super::kinds::Shape;
@@ -90,6 +90,10 @@ const RUNS_SQL: &[(&str, usize, &str)] = &[
     ("xpath_table", 0, "query"),
 ];
 
+/// Types of operands that a text may have.
+const TEXTS: [&str; 8] =
+    ["text", "varchar", "character", "char", "bpchar", "name", "anyelement", "any"];
+
 /// Functions that read the relation that an argument names.
 const READS_RELATION: [&str; 3] =
     ["table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema"];
@@ -128,7 +132,10 @@ impl Screener {
         let path = Path { schema: schema.and_then(|before| source.name(before)), name };
         let code = refused(&path);
         let called = source.is_symbol(index + 1, b'(') && index + 1 < end;
-        if code.is_none() && !(called && runs_text(&path.name)) {
+        if KNOWN_FUNCTIONS.contains(&path.name.as_str()) {
+            self.made(tree, source, token.start, &path.name);
+        }
+        if code.is_none() && !(called && runs_text(&path)) {
             return;
         }
         match use_of(tree, token.start, called) {
@@ -145,6 +152,41 @@ impl Screener {
         let mut arguments = Cursor::new(source, index + 1, end);
         let arguments = arguments.bracketed().map(Cursor::pieces).unwrap_or_default();
         self.runs_text(&path.name, &arguments, source, token.start);
+    }
+
+    /// A function of one's own must not be taken for one whose result is known.
+    fn made(&mut self, tree: &Tree, source: &Source<'_>, at: usize, name: &str) {
+        if tree.around(at).any(|shape| shape == Shape::MadeFunction) {
+            let what = format!("a function called `{name}` changes what constant texts are");
+            self.find(source, Code::Undecidable, at, what);
+        }
+    }
+
+    /// Judges a rename of a function, as [`Self::made`] does.
+    pub(super) fn renamed(&mut self, mut cursor: Cursor<'_, '_>) {
+        if cursor.find(|cursor| cursor.sees("rename")) {
+            cursor.at += 2;
+            let at = cursor.place();
+            let name = cursor.name().unwrap_or_default();
+            if KNOWN_FUNCTIONS.contains(&name.as_str()) {
+                let what = format!("a function called `{name}` changes what constant texts are");
+                self.find(cursor.source, Code::Undecidable, at, what);
+            }
+        }
+    }
+
+    /// Judges an operator of one's own: one that joins texts could take the place of `||`.
+    pub(super) fn operator(&mut self, cursor: &Cursor<'_, '_>) {
+        let mut operands = cursor.clone();
+        let joins = operands.find(|cursor| cursor.sees_symbol(b'|'))
+            && operands.source.is_symbol(operands.at + 1, b'|')
+            && operands.source.is_symbol(operands.at + 2, b'(');
+        let is_text =
+            |index| operands.source.name(index).is_some_and(|name| TEXTS.contains(&name.as_str()));
+        if joins && (operands.at..operands.end).any(is_text) {
+            let what = "an operator `||` for texts changes what constant texts are";
+            self.find(cursor.source, Code::Undecidable, cursor.place(), what);
+        }
     }
 
     fn runs_text(
@@ -243,7 +285,7 @@ impl Screener {
     pub(super) fn definition_value(&mut self, mut cursor: Cursor<'_, '_>) {
         let (source, at) = (cursor.source, cursor.place());
         let Some(path) = cursor.path() else { return };
-        let code = refused(&path).or_else(|| runs_text(&path.name).then_some(Code::Undecidable));
+        let code = refused(&path).or_else(|| runs_text(&path).then_some(Code::Undecidable));
         if let Some(code) = code {
             self.find(source, code, at, format!("the function `{}`", path.name));
         }
@@ -303,6 +345,8 @@ fn use_of(tree: &Tree, at: usize, called: bool) -> Use {
             // Its own rule judges it.
             Shape::DefinitionValue => return Use::Other,
             Shape::FunctionReference => return Use::Function,
+            // Making a function of such a name is harmless: calls of it are refused all the same.
+            Shape::MadeFunction => return Use::Other,
             Shape::Relation | Shape::OtherName => return Use::Other,
             Shape::Call | Shape::Statement(_) => break,
             _ => {}
@@ -311,7 +355,15 @@ fn use_of(tree: &Tree, at: usize, called: bool) -> Use {
     if called { Use::Function } else { Use::Field }
 }
 
-fn runs_text(name: &str) -> bool {
+/// Says whether a function runs text. The server's own are in `pg_catalog`; those of an extension
+/// may be in any schema.
+fn runs_text(path: &Path) -> bool {
+    let name = path.name.as_str();
+    let of_extension = ["crosstab", "connectby", "xpath_table"];
+    let own = path.schema.as_ref().is_some_and(|schema| schema != "pg_catalog");
+    if own && !of_extension.iter().any(|start| name.starts_with(start)) {
+        return false;
+    }
     let listed =
         RUNS_SQL.iter().any(|(known, ..)| *known == name) || READS_RELATION.contains(&name);
     listed || matches!(name, "set_config" | "ts_rewrite") || name.starts_with("connectby")

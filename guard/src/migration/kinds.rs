@@ -25,6 +25,10 @@ pub(super) enum Shape {
     Tablespace,
     /// A cast, in any of its spellings.
     Cast,
+    /// The name of a function or aggregate that is being made.
+    MadeFunction,
+    /// The language of a routine.
+    RoutineLanguage,
     /// A setting that a routine runs with.
     RoutineSetting,
     /// Anything else.
@@ -54,6 +58,10 @@ pub(super) enum Statement {
     Copy,
     /// `CREATE FUNCTION` and `CREATE PROCEDURE`.
     Routine,
+    /// `CREATE OPERATOR`.
+    Operator,
+    /// `ALTER FUNCTION` and its kind.
+    AltersRoutine,
     /// `DO`.
     Do,
     /// `CREATE EXTENSION` and `ALTER EXTENSION`.
@@ -93,9 +101,7 @@ pub(super) fn shape(kind: SyntaxKind, is_statement: bool) -> Shape {
         | TYPE_NAME
         | TYPE_NAME_REF
         | CONSTRAINT_NAME
-        | FUNCTION_NAME
         | PROCEDURE_NAME
-        | AGGREGATE_NAME
         | TRANSITION_RELATION_NAME
         | PARAM_NAME
         | SCHEMA_REF
@@ -112,6 +118,8 @@ pub(super) fn shape(kind: SyntaxKind, is_statement: bool) -> Shape {
         | WINDOW_REF => Shape::OtherName,
         TABLESPACE_REF => Shape::Tablespace,
         CAST_EXPR => Shape::Cast,
+        FUNCTION_NAME | AGGREGATE_NAME => Shape::MadeFunction,
+        LANGUAGE_FUNC_OPTION => Shape::RoutineLanguage,
         SET_FUNC_OPTION | RESET_FUNC_OPTION => Shape::RoutineSetting,
         _ => Shape::Other,
     }
@@ -149,6 +157,8 @@ fn special(kind: SyntaxKind) -> Option<Statement> {
         COMMENT_ON | SECURITY_LABEL => Statement::Remark,
         COPY => Statement::Copy,
         CREATE_FUNCTION | CREATE_PROCEDURE => Statement::Routine,
+        CREATE_OPERATOR => Statement::Operator,
+        ALTER_FUNCTION | ALTER_ROUTINE | ALTER_AGGREGATE => Statement::AltersRoutine,
         DO => Statement::Do,
         CREATE_EXTENSION | ALTER_EXTENSION => Statement::Extension,
         CREATE_LANGUAGE => Statement::Language,
@@ -249,17 +259,13 @@ fn allowed(kind: SyntaxKind) -> Statement {
         | CREATE_COLLATION
         | CREATE_CONVERSION
         | CREATE_AGGREGATE
-        | CREATE_OPERATOR
         | CREATE_STATISTICS
         | CREATE_TEXT_SEARCH_CONFIGURATION
         | CREATE_TEXT_SEARCH_DICTIONARY
-        | ALTER_AGGREGATE
         | ALTER_COLLATION
         | ALTER_CONVERSION
         | ALTER_DOMAIN
-        | ALTER_FUNCTION
         | ALTER_PROCEDURE
-        | ALTER_ROUTINE
         | ALTER_INDEX
         | ALTER_OPERATOR
         | ALTER_STATISTICS

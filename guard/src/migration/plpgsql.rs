@@ -252,14 +252,15 @@ impl<'s, 'a> Body<'s, 'a> {
 
     fn assignment(&mut self, screener: &mut Screener) {
         let mut piece = self.until_semicolon();
+        piece.at += usize::from(piece.kind() == Some(Kind::Parameter));
         while !piece.is_done() && !piece.clone().eat_assignment() {
             if piece.sees_symbol(b'[') {
                 let start = piece.at;
                 piece.skip();
                 let index = Cursor::new(piece.source, start, piece.at);
                 screener.statement(index.source, "SELECT slotguard", index.at, index.end);
-            } else {
-                piece.at += 1;
+            } else if piece.name().is_none() && !piece.eat_symbol(b'.') {
+                return screener.unreadable(&piece);
             }
         }
         piece.eat_assignment();

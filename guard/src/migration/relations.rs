@@ -59,17 +59,26 @@ impl Screener {
 
     /// Judges the relations that a statement changes or locks.
     pub(super) fn writes(&mut self, mut cursor: Cursor<'_, '_>, label: &str) {
-        if cursor.eat("with") {
+        if cursor.sees("with") {
+            // A common table expression may be called like a verb, so each of them counts.
             let verbs = ["insert", "update", "delete", "merge"];
-            cursor.find(|cursor| cursor.sees_any(&verbs));
+            while cursor.find(|cursor| cursor.sees_any(&verbs)) {
+                self.targets(&mut cursor, label);
+            }
+        } else {
+            self.targets(&mut cursor, label);
         }
+    }
+
+    fn targets(&mut self, cursor: &mut Cursor<'_, '_>, label: &str) {
         let several = label == "LOCK" || label == "TRUNCATE";
         cursor.at += 1;
         loop {
-            while cursor.eat_any(BEFORE_RELATION) {}
+            while cursor.eat_any(BEFORE_RELATION) || cursor.eat_symbol(b'(') {}
             let at = cursor.place();
             let Some(path) = cursor.path() else { return };
-            self.changed(&path, &cursor, at, label);
+            self.changed(&path, cursor, at, label);
+            cursor.eat_symbol(b')');
             cursor.eat_symbol(b'*');
             if !several || !cursor.eat_symbol(b',') {
                 return;
@@ -143,6 +152,16 @@ fn is_of_the_server(path: &Path) -> bool {
 }
 
 fn is_before_relation(cursor: &Cursor<'_, '_>) -> bool {
-    cursor.sees_any(&["table", "view", "on", "exists", "only", "to", "sequence", "partition", "of"])
-        || cursor.sees_symbol(b',')
+    cursor.sees_any(&[
+        "table",
+        "view",
+        "on",
+        "exists",
+        "only",
+        "to",
+        "sequence",
+        "partition",
+        "of",
+        "index",
+    ]) || cursor.sees_symbol(b',')
 }

@@ -7,31 +7,25 @@ use super::screener::{Place, Screener};
 use super::source::Source;
 use crate::diagnostic::{Code, shown};
 
-/// What a routine says about itself, wherever in its options.
-#[derive(Default)]
-struct Options<'s> {
-    languages: Vec<String>,
-    bodies: Vec<&'s Decoded>,
-}
-
 impl Screener {
     /// Judges `CREATE FUNCTION` and `CREATE PROCEDURE`. A body in the standard's own form is part of
     /// the statement and judged with it.
-    pub(super) fn routine(&mut self, cursor: Cursor<'_, '_>) {
+    pub(super) fn routine(&mut self, cursor: Cursor<'_, '_>, languages: &[String]) {
         let (source, at) = (cursor.source, cursor.place());
         let place = if is_procedure(&cursor) { Place::Procedure } else { Place::Block };
-        let options = options(cursor);
-        let language = match options.languages.as_slice() {
-            [] => "sql",
-            [language] => language,
-            [..] => {
-                return self.find(source, Code::UnparsableText, at, "a routine with two languages");
+        let bodies = bodies(cursor);
+        let language = match languages {
+            [] if bodies.is_empty() => "sql",
+            [language] => language.as_str(),
+            _ => {
+                let what = "a routine without one language";
+                return self.find(source, Code::UnparsableText, at, what);
             }
         };
         if !LANGUAGES.contains(&language) {
             return self.unknown_language(source, at, language);
         }
-        for body in options.bodies {
+        for body in bodies {
             let inner = Source::constant(source, body);
             match language {
                 "plpgsql" => self.plpgsql(&inner, place),
@@ -81,25 +75,17 @@ fn is_procedure(cursor: &Cursor<'_, '_>) -> bool {
     cursor.sees("procedure")
 }
 
-/// Reads the options behind the parameters, up to a body in the standard's own form.
-fn options<'s>(mut cursor: Cursor<'s, '_>) -> Options<'s> {
-    let mut options = Options::default();
+/// Returns the bodies that are string constants, wherever they stand among the options.
+fn bodies<'s>(mut cursor: Cursor<'s, '_>) -> Vec<&'s Decoded> {
+    let mut bodies = Vec::new();
     cursor.find(|cursor| cursor.sees_symbol(b'('));
-    while !cursor.is_done() {
-        if cursor.sees("begin") || cursor.sees("return") {
-            return options;
-        }
-        if cursor.eat("language") {
-            options.languages.extend(cursor.name());
-        } else if cursor.eat("as") {
-            while cursor.kind() == Some(Kind::Text) {
-                options.bodies.extend(cursor.source.constant_at(cursor.at));
-                cursor.at += 1;
-                cursor.eat_symbol(b',');
-            }
-        } else {
-            cursor.skip();
+    while cursor.find(|cursor| cursor.sees("as")) {
+        cursor.at += 1;
+        while cursor.kind() == Some(Kind::Text) {
+            bodies.extend(cursor.source.constant_at(cursor.at));
+            cursor.at += 1;
+            cursor.eat_symbol(b',');
         }
     }
-    options
+    bodies
 }

@@ -206,6 +206,9 @@ impl Screener {
                     format!("`{}`", node.label()),
                 );
             }
+            Shape::Statement(Statement::Routine) => {
+                self.routine(cursor, &languages(tree, index, source));
+            }
             Shape::Statement(statement) => self.judge(statement, cursor, &node.label()),
             Shape::Relation => self.relation(cursor),
             Shape::Tablespace => self.tablespace(cursor),
@@ -223,6 +226,15 @@ impl Screener {
             }
         }
     }
+}
+
+/// Returns the languages that a statement names for a routine.
+fn languages(tree: &Tree, statement: usize, source: &Source<'_>) -> Vec<String> {
+    let end = tree.nodes[statement].end;
+    let within = tree.nodes[statement..].iter().take_while(|node| node.start < end);
+    let options = within.filter(|node| node.shape == Shape::RoutineLanguage);
+    let language = |at: usize| Cursor::new(source, source.token_at(at) + 1, usize::MAX).name();
+    options.filter_map(|node| language(node.start)).collect()
 }
 
 fn trouble(trouble: Trouble) -> (Code, &'static str) {

@@ -31,14 +31,18 @@ impl Screener {
             Statement::DefaultPrivileges => self.default_privileges(cursor),
             Statement::Remark => self.remark(cursor, label),
             Statement::Copy => self.copy(cursor),
-            Statement::Routine => self.routine(cursor),
+            Statement::Operator => self.operator(&cursor),
+            Statement::AltersRoutine => self.renamed(cursor),
             Statement::Do => self.block(cursor),
             Statement::Extension => self.extension(cursor),
             Statement::Language => self.language(cursor),
             Statement::Type => self.base_type(cursor),
             Statement::Index => self.index(cursor, label),
             Statement::Cluster => self.cluster(cursor),
-            Statement::Allowed | Statement::Refused(_) | Statement::Unknown => {}
+            Statement::Routine
+            | Statement::Allowed
+            | Statement::Refused(_)
+            | Statement::Unknown => {}
         }
     }
 
@@ -76,8 +80,12 @@ impl Screener {
 
     fn default_privileges(&mut self, mut cursor: Cursor<'_, '_>) {
         let at = cursor.place();
-        cursor.at += 3;
-        if cursor.sees("for") {
+        // The grammar's library stops where the clauses come in another order.
+        cursor.end = cursor.source.tokens.len();
+        let verbs = ["grant", "revoke"];
+        let mut clauses =
+            cursor.until(|cursor| cursor.sees_any(&verbs) || cursor.sees_symbol(b';'));
+        if clauses.find(|cursor| cursor.sees("for")) {
             self.find(cursor.source, Code::ReachesRoles, at, "`ALTER DEFAULT PRIVILEGES FOR ROLE`");
         }
     }
@@ -111,6 +119,7 @@ impl Screener {
 
     fn index(&mut self, mut cursor: Cursor<'_, '_>, label: &str) {
         let (source, at) = (cursor.source, cursor.place());
+        self.defines(cursor.clone(), label);
         let mut options = cursor.clone();
         options.at += 1;
         let in_options =
