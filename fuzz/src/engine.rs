@@ -145,9 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn migration_holds() {
+        smoke("migration");
+    }
+
+    #[test]
     fn every_target_has_its_smoke_run() {
         let names: Vec<&str> = targets::ALL.iter().map(|target| target.name).collect();
-        assert_eq!(names, ["database_url", "environment", "path", "slot", "config"]);
+        assert_eq!(names, ["database_url", "environment", "path", "slot", "config", "migration"]);
     }
 
     /// A reader with a mistake that no seed shows: two dots right behind a slash.

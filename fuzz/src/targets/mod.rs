@@ -6,6 +6,7 @@
 mod config;
 mod database_url;
 mod environment;
+mod migration;
 mod path;
 mod slot;
 
@@ -31,8 +32,14 @@ pub struct Target {
 }
 
 /// Every target.
-pub const ALL: &[Target] =
-    &[database_url::TARGET, environment::TARGET, path::TARGET, slot::TARGET, config::TARGET];
+pub const ALL: &[Target] = &[
+    database_url::TARGET,
+    environment::TARGET,
+    path::TARGET,
+    slot::TARGET,
+    config::TARGET,
+    migration::TARGET,
+];
 
 /// Returns the target of this name.
 #[must_use]
