@@ -1,5 +1,7 @@
 //! The screening of migrations, from outside and against a real server.
 
+use std::fmt::Write as _;
+
 use guard::diagnostic::Code;
 use serde_json::Value;
 
@@ -20,6 +22,69 @@ fn every_benign_text_runs_on_a_server_with_the_rights_of_a_slot() {
         }
     }
     assert!(wrong.is_empty(), "{} do not run:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Pieces of texts in which quotes, escapes and comments begin and end in odd places.
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "'", "''", "'a'", "E'", "E'a'", "U&'", "N'", "B'1'", "\\", "\\'", "\\\\", "\n", "\r", " ", "\n'", "\n 'b'", "-- c\n",
+    "-- '\n", "--", "/*", "*/", "/* ' */", "/* /* */", "$$", "$a$", "$a", "a", "a$$", " AS x", ", ", "||", "\"", "\"b\"",
+    "U&\"b\"", " UESCAPE '!'", "1", "1.", "..", "::text", "@", "-", "+", "*",
+];
+
+/// Text behind the statement that matters, which closes or hides what was left open.
+const ENDS: &[&str] =
+    &["", "--'", "--", "'", "*/", "$$", "$a$", "\"", "'--", "-- */", "/*'*/", "E'\\''", "'\n''"];
+
+/// Makes texts that end with a statement on the ledger, which the server may or may not take for
+/// one. The numbers are the same in each run.
+fn odd_texts() -> Vec<String> {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut below = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % 0x7fff_ffff).unwrap_or_default() % limit
+    };
+    let text = |index: usize| {
+        let mut text = "SELECT ".to_owned();
+        for _ in 0..=below(7) {
+            text.push_str(PIECES[below(PIECES.len())]);
+        }
+        let _ = write!(text, "; INSERT INTO refinery_schema_history VALUES ({index}); ");
+        text + ENDS[below(ENDS.len())]
+    };
+    (0..30_000).map(text).collect()
+}
+
+/// The one property that everything rests on: where the server sees a statement, we see it too.
+#[test]
+fn what_the_server_takes_for_a_statement_is_one_for_the_screening() {
+    let server = Server::new();
+    let texts = odd_texts();
+    let mut script = "CREATE TABLE refinery_schema_history (version int);\n\
+                      CREATE TABLE texts (id int, hex text);\n"
+        .to_owned();
+    for (index, text) in texts.iter().enumerate() {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let _ = writeln!(script, "INSERT INTO texts VALUES ({index}, '{hex}');");
+    }
+    script.push_str(
+        "DO $do$ DECLARE t record; BEGIN FOR t IN SELECT * FROM texts LOOP
+           BEGIN EXECUTE convert_from(decode(t.hex, 'hex'), 'UTF8');
+           EXCEPTION WHEN others THEN NULL; END;
+         END LOOP; END $do$;
+         SELECT version FROM refinery_schema_history ORDER BY 1;",
+    );
+    let ran = server.sql("app_preview_1", &format!("BEGIN;{script}COMMIT;"));
+    let ran: Vec<usize> = ran.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(ran.len() > 500, "only {} of the texts ran", ran.len());
+    let unseen = ran.iter().map(|index| &texts[*index]).filter(|text| {
+        let found = guard::migration::screen(text).findings;
+        !found.iter().any(|finding| finding.code == Code::ReachesLedger)
+    });
+    let unseen: Vec<&String> = unseen.collect();
+    assert!(unseen.is_empty(), "{} statements ran unseen: {unseen:#?}", unseen.len());
 }
 
 fn lint(place: &Place, files: &[(&str, &str)]) -> Run {
