@@ -29,7 +29,7 @@ fn every_benign_text_runs_on_a_server_with_the_rights_of_a_slot() {
 const PIECES: &[&str] = &[
     "'", "''", "'a'", "E'", "E'a'", "U&'", "N'", "B'1'", "\\", "\\'", "\\\\", "\n", "\r", " ", "\n'", "\n 'b'", "-- c\n",
     "-- '\n", "--", "/*", "*/", "/* ' */", "/* /* */", "$$", "$a$", "$a", "a", "a$$", " AS x", ", ", "||", "\"", "\"b\"",
-    "U&\"b\"", " UESCAPE '!'", "1", "1.", "..", "::text", "@", "-", "+", "*",
+    "U&\"b\"", " UESCAPE '!'", "1", "1.", "..", "E'a'\n'\\'", "\n'\\''", " , '", "'; '", "::text", "@", "-", "+", "*",
 ];
 
 /// Text behind the statement that matters, which closes or hides what was left open.
