@@ -27,9 +27,11 @@ impl Screener {
             cursor.eat("not");
             cursor.eat("exists");
         }
+        let written = cursor.source.name(cursor.at);
         let Some(name) = cursor.name() else { return };
         if !TRUSTED.contains(&name.as_str()) {
-            let what = format!("the extension `{}`", shown(&name));
+            // The value of a string is not repeated.
+            let what = format!("the extension `{}`", shown(&written.unwrap_or_default()));
             return self.find(cursor.source, Code::UntrustedExtension, at, what);
         }
         if alters && cursor.sees_any(&["add", "drop"]) {

@@ -5,7 +5,11 @@ use super::extension::LANGUAGES;
 use super::lexer::{Decoded, Kind};
 use super::screener::{Place, Screener};
 use super::source::Source;
-use crate::diagnostic::{Code, shown};
+use crate::diagnostic::Code;
+
+/// Languages that are called by their name when they are refused.
+const KNOWN_LANGUAGES: [&str; 7] =
+    ["c", "internal", "plperl", "plperlu", "plpython3u", "pltcl", "pltclu"];
 
 impl Screener {
     /// Judges `CREATE FUNCTION` and `CREATE PROCEDURE`. A body in the standard's own form is part of
@@ -60,8 +64,13 @@ impl Screener {
         }
     }
 
+    /// A language may be given as a string, which is not repeated unless it is one of a kind.
     fn unknown_language(&mut self, source: &Source<'_>, at: usize, language: &str) {
-        let what = format!("the language `{}`", shown(language));
+        let known = KNOWN_LANGUAGES.iter().find(|known| **known == language);
+        let what = known.map_or_else(
+            || "a language that is not known".to_owned(),
+            |language| format!("the language `{language}`"),
+        );
         self.find(source, Code::UnscreenableLanguage, at, what);
     }
 }
