@@ -388,9 +388,9 @@ impl Reader<'_> {
         let statement = statement.unwrap_or_default();
         let copies = statement.first().is_some_and(|token| is(token, "copy"))
             && statement.windows(2).any(|pair| is(&pair[0], "from") && is(&pair[1], "stdin"));
-        let end = || self.text[self.at..].find("\n\\.");
-        if let Some(length) = end().filter(|_| copies) {
-            self.at += length + 3;
+        let data = if copies { &self.text[self.at..] } else { "" };
+        if let Some(length) = data.find("\n\\.") {
+            self.at += length + "\n\\.".len();
         }
     }
 }
