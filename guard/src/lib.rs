@@ -2,7 +2,8 @@
 //!
 //! Every decision is a pure function from values to a verdict: this crate has no clock, starts no
 //! process and opens no socket. With the feature `io` it also holds the few functions that read the
-//! machine on behalf of those decisions (the environment, the configuration file, directory roots).
+//! machine on behalf of those decisions (the environment, the configuration file, directory roots). The
+//! feature `migration` adds the screening of migrations, which brings a grammar of SQL.
 //!
 //! The chain of proofs starts here: `&str` → [`slot::SlotId`] → [`database_url::DatabaseTarget`] →
 //! [`verify::VerifiedTarget`] → [`identity::ConfirmedTarget`]. Text that was checked is never handed

@@ -154,6 +154,20 @@ impl Screener {
         self.runs_text(&path.name, &arguments, source, token.start);
     }
 
+    /// Judges a piece that the grammar does not see, such as the type in a declaration: a refused
+    /// name in front of a bracket has no business there.
+    pub(super) fn unparsed(&mut self, piece: &Cursor<'_, '_>) {
+        for index in piece.at..piece.end {
+            let called = piece.source.is_symbol(index + 1, b'(');
+            let Some(name) = piece.source.name(index).filter(|_| called) else { continue };
+            let path = Path { schema: None, name };
+            if let Some(code) = refused(&path) {
+                let at = piece.source.tokens[index].start;
+                self.find(piece.source, code, at, format!("the function `{}`", path.name));
+            }
+        }
+    }
+
     /// A function of one's own must not be taken for one whose result is known.
     fn made(&mut self, tree: &Tree, source: &Source<'_>, at: usize, name: &str) {
         if tree.around(at).any(|shape| shape == Shape::MadeFunction) {

@@ -6,10 +6,10 @@
 //! runs. It does not judge how long a statement locks a table, and it cannot see what functions of
 //! earlier migrations do, nor what a role may do; the rights of the slot's role stay necessary.
 //!
-//! The way of a text: [`lexer`] reads tokens and undoes every disguise, [`split`] finds statements,
-//! [`grammar`] parses each one, [`screener`] walks over the nodes and asks the rules: [`statements`],
-//! [`settings`], [`functions`], [`relations`], [`extension`]. Bodies ([`routine`], [`plpgsql`]) and
-//! constant texts that are executed go the same way again, with places that lead back to the file.
+//! The way of a text: `lexer` reads tokens and undoes every disguise, `split` finds statements,
+//! `grammar` parses each one, `screener` walks over the nodes and asks the rules: `statements`,
+//! `settings`, `functions`, `relations`, `extension`. Bodies (`routine`, `plpgsql`) and constant
+//! texts that are executed go the same way again, with places that lead back to the file.
 //!
 //! ```
 //! let screening = guard::migration::screen("CREATE TABLE a (id int);");

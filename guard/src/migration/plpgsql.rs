@@ -275,6 +275,9 @@ impl<'s, 'a> Body<'s, 'a> {
         if piece.name().is_none() {
             return screener.unreadable(&piece);
         }
+        screener.unparsed(&piece.clone().until(|cursor| {
+            cursor.sees_any(&["for", "is", "default"]) || cursor.clone().eat_assignment()
+        }));
         let is_cursor = piece.clone().find(|cursor| cursor.sees("cursor"));
         if is_cursor && piece.clone().find(|cursor| cursor.sees_any(&["for", "is"])) {
             let head = piece.until(|cursor| cursor.sees_any(&["for", "is"]));
@@ -319,6 +322,7 @@ fn simple(screener: &mut Screener, piece: &mut Piece<'_, '_>, place: Place) {
         "get" => assignments_only(screener, piece),
         "open" => open(screener, piece),
         "fetch" | "move" | "close" => {
+            screener.unparsed(piece);
             if !is_type(piece) {
                 screener.unreadable(piece);
             }
