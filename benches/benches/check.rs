@@ -76,7 +76,7 @@ fn environment() -> Environment {
     let own = own.map(|(name, value)| (name.into(), value.into()));
     let rest = (own.len()..60)
         .map(|n| (format!("SERVICE_SETTING_{n}").into(), format!("value-{n}").repeat(3).into()));
-    Environment::new(own.into_iter().chain(rest))
+    Environment::new(own.into_iter().chain(rest)).expect("each name once")
 }
 
 fn others(criterion: &mut Criterion) {

@@ -115,7 +115,7 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
         }
         Command::Lint(options) => lint::run(console, options),
         Command::Confirm(options) => {
-            let environment = environment_snapshot();
+            let environment = environment_snapshot()?;
             let config = load_config(options.config.config.as_deref(), &environment)?.config;
             let slot = config.slot(&options.slot)?;
             let (target, warnings) = options.target.verify(slot, &environment, &config)?;
@@ -123,31 +123,31 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
         }
         Command::Provision(options) => {
             let config =
-                load_config(options.admin.config.config.as_deref(), &environment_snapshot())?;
+                load_config(options.admin.config.config.as_deref(), &environment_snapshot()?)?;
             let target = options.admin.target(&config.config)?;
             in_runtime(admin::provision(console, &config.config, &target, options))
         }
         Command::Protect(options) => {
             let config =
-                load_config(options.admin.config.config.as_deref(), &environment_snapshot())?;
+                load_config(options.admin.config.config.as_deref(), &environment_snapshot()?)?;
             let target = options.admin.target(&config.config)?;
             done(in_runtime(admin::protect(console, &config.config, &target, options)))
         }
         Command::Adopt(options) => {
             let config =
-                load_config(options.admin.config.config.as_deref(), &environment_snapshot())?;
+                load_config(options.admin.config.config.as_deref(), &environment_snapshot()?)?;
             let slot = config.config.slot(&options.slot)?;
             let target = options.admin.target(&config.config)?;
             done(in_runtime(admin::adopt(console, &config.config, &target, slot, options)))
         }
         Command::Reset(options) => {
-            let config = load_config(options.config.config.as_deref(), &environment_snapshot())?;
+            let config = load_config(options.config.config.as_deref(), &environment_snapshot()?)?;
             let slot = config.config.slot(&options.slot)?;
             let source = options.source()?;
             done(in_runtime(admin::reset(console, &config.config, slot, &source)))
         }
         Command::Seed(SeedCommand::Build(options)) => {
-            let config = load_config(options.config.config.as_deref(), &environment_snapshot())?;
+            let config = load_config(options.config.config.as_deref(), &environment_snapshot()?)?;
             let (migrations, sql) = (&options.migrations, &options.sql);
             done(in_runtime(admin::seed(console, &config.config, migrations, sql)))
         }
@@ -176,7 +176,7 @@ struct Prepared {
 
 /// Everything that can be refused before a socket opens.
 fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
-    let environment = environment_snapshot();
+    let environment = environment_snapshot()?;
     let config = load_config(options.config.config.as_deref(), &environment)?.config;
     let slot = config.slot(&options.slot)?;
     let (target, warnings) = options.target.verify(slot, &environment, &config)?;

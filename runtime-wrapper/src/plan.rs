@@ -86,7 +86,7 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
     let (target, mut warnings) = verify_target(options, environment, &config, slot)?;
     let program = approve_program(slot, &options.words, &config)?;
     let places = places::prepare(slot, &config.roots, options.worktree.as_deref())?;
-    let environment = config.child.build(environment, &target, places.child())?;
+    let environment = config.child.build(environment, &target, places.child());
     warnings.extend_from_slice(environment.warnings());
     Ok(ExecPlan { target, program, places, environment, warnings })
 }
@@ -242,7 +242,7 @@ mod tests {
                 .chain(words.iter().map(OsString::from));
             let Command::Exec(options) = Cli::parse_from(line).command;
             let pairs = environment.iter().map(|(n, v)| ((*n).into(), (*v).into()));
-            plan(&options, &Environment::new(pairs))
+            plan(&options, &Environment::new(pairs)?)
         }
     }
 
@@ -302,6 +302,10 @@ mod tests {
     #[test]
     fn a_name_that_stands_twice_is_refused() {
         let parent = [("DATABASE_URL", URL), ("X", "1"), ("X", "2")];
+        let denial = Bench::new("").plan(&GOOD, &parent).unwrap_err();
+        assert_eq!(denial.code(), Code::EnvDuplicate);
+        let foreign = "postgresql://a@127.0.0.1:5432/app_production";
+        let parent = [("DATABASE_URL", foreign), ("DATABASE_URL", URL)];
         let denial = Bench::new("").plan(&GOOD, &parent).unwrap_err();
         assert_eq!(denial.code(), Code::EnvDuplicate);
     }

@@ -38,5 +38,5 @@ fn start(options: &ExecOptions, reporter: &mut Reporter) -> Result<Infallible, D
     if let Some(number) = options.events_fd {
         reporter.send_events_to(number)?;
     }
-    plan(options, &environment_snapshot())?.apply(reporter)
+    plan(options, &environment_snapshot()?)?.apply(reporter)
 }

@@ -303,6 +303,9 @@ fn a_variable_that_stands_twice_is_65() {
     let twice = [("FEATURE_FLAGS", "h1dden-a"), ("FEATURE_FLAGS", "h1dden-b")];
     bench.exec(ENDS).with(&twice).refused(65, "SG3001");
     bench.exec(ENDS).with(&[("DATABASE_URL", URL)]).refused(65, "SG3001");
+    let foreign = URL.replace("app_preview_1", "app_production");
+    let foreign_first = [("DATABASE_URL", foreign.as_str()), ("DATABASE_URL", URL)];
+    bench.exec(ENDS).without_environment().with(&foreign_first).refused(65, "SG3001");
     bench.exec(ENDS).with(&twice[..1]).started();
 }
 

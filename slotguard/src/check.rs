@@ -30,7 +30,7 @@ struct Allowed {
 }
 
 fn judge(slot: &str, options: &Check) -> Result<Allowed, Denial> {
-    let environment = environment_snapshot();
+    let environment = environment_snapshot()?;
     let loaded = load_config(options.config.config.as_deref(), &environment)?;
     let config = &loaded.config;
     let slot = config.slot(slot)?;

@@ -90,7 +90,8 @@ fn examine(options: &Doctor) -> Vec<Check> {
     let findings = SIBLINGS.iter().filter_map(|name| sibling::find(name).err()).collect();
     let version = concat!("all of version ", env!("CARGO_PKG_VERSION"));
     checks.push(Check::judged("programs", version, findings));
-    let loaded = load_config(options.config.config.as_deref(), &environment_snapshot());
+    let loaded = environment_snapshot()
+        .and_then(|environment| load_config(options.config.config.as_deref(), &environment));
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(denial) => {

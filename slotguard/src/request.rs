@@ -133,9 +133,7 @@ fn answer(line: &[u8], config: &Config, output: &mut impl std::io::Write) -> std
         }
     };
     let Request { id, slot, url, env } = request;
-    let pairs = env.0.into_iter().map(|(name, value)| (name.into(), value.into()));
-    let environment = Environment::new(pairs);
-    match decide(&slot, url.as_deref(), &environment, config) {
+    match decide(&slot, url.as_deref(), env, config) {
         Ok((target, warnings)) => {
             write(output, &Verdict::allowed(&slot, &target, &warnings).answering(&id))
         }
@@ -173,12 +171,14 @@ fn kind_of(error: &serde_json::Error) -> &'static str {
 fn decide(
     slot: &str,
     url: Option<&str>,
-    environment: &Environment,
+    env: Pairs,
     config: &Config,
 ) -> Result<(VerifiedTarget, Vec<Warning>), Denial> {
+    let pairs = env.0.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let environment = Environment::new(pairs)?;
     let slot: SlotId = config.slot(slot)?;
-    judge(slot, environment, url)?;
-    let own = environment.first(DATABASE_URL).map(String::from_utf8_lossy);
+    judge(slot, &environment, url)?;
+    let own = environment.value(DATABASE_URL).map(String::from_utf8_lossy);
     let Some(text) = url.or(own.as_deref()) else {
         return Err(Denial::new(
             Code::NoTarget,

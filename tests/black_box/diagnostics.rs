@@ -219,6 +219,40 @@ fn db_1_environments() {
     assert_eq!(line(&place, r#"{"LANG":"C","LC_ALL":"C"}"#).run().accepted().objects().len(), 1);
 }
 
+/// Nothing is asked of an environment in which a name stands twice, not even where the target is.
+#[test]
+fn db_1_a_name_that_stands_twice_is_refused_before_anything_else() {
+    let place = Place::new();
+    place.copy_migrations(&fixtures::migrations("fails-midway"), "feature");
+    let migrations = place.text("previews/feature/migrations");
+    let foreign = URL.replace("slot_1@", "slot_1:s3cret@").replace("preview_1", "production");
+    let (own, foreign) = (format!("DATABASE_URL={URL}"), format!("DATABASE_URL={foreign}"));
+    exec(&place, &[], &[]);
+    let programs = [
+        place.check(&["--slot", "preview-1"]),
+        place.migrate("plan", &["--slot", "preview-1", "--migrations", &migrations]),
+        place.exec(&[], &["/bin/cat", "--version"]),
+    ];
+    for program in programs {
+        let with = |entries: &[&str]| program.clone().format("json").with_entries(entries).run();
+        with(&[&foreign, &own]).denied(Code::EnvDuplicate);
+        with(&[&own, &foreign]).denied(Code::EnvDuplicate);
+        with(&[&own, "SLOTGUARD_CONFIG=a", "SLOTGUARD_CONFIG=a"]).denied(Code::EnvDuplicate);
+    }
+}
+
+#[test]
+fn db_1_an_entry_without_a_name_or_a_value_is_refused() {
+    let place = Place::new();
+    let with =
+        |entry: &str| check(&place, URL).format("json").with_entries(&["LANG=C", entry]).run();
+    with("LANG").denied(Code::EnvMalformed);
+    with("=s3cret").denied(Code::EnvMalformed);
+    with("s3cret").denied(Code::EnvMalformed);
+    with("").denied(Code::EnvMalformed);
+    with("LC_ALL=").accepted();
+}
+
 /// Allows programs, and prepares the wrapper with the usual target.
 fn exec(place: &Place, options: &[&str], words: &[&str]) -> Run {
     let at = place.text("bin");

@@ -33,7 +33,7 @@ const TEMPLATES: &[Rule] = &[
 /// Judges the variables that are set.
 pub(super) fn judge(environment: &Environment, slots: &SlotSet) -> Result<(), Denial> {
     for (name, belongs, expected) in TEMPLATES {
-        if let Some(value) = environment.first(name) {
+        if let Some(value) = environment.value(name) {
             let text = String::from_utf8_lossy(value);
             let template = Template::parse(&text).filter(|template| template.tells_apart(slots));
             let own = |template: &Template| {
@@ -45,7 +45,7 @@ pub(super) fn judge(environment: &Environment, slots: &SlotSet) -> Result<(), De
         }
     }
     let name = "WORKER_PREVIEW_RUNTIME_SCRIPTS_DIR";
-    match environment.first(name).map(String::from_utf8_lossy) {
+    match environment.value(name).map(String::from_utf8_lossy) {
         Some(text) if AbsolutePath::parse(&text).is_err() => {
             Err(refuse(name, &text, "an absolute path"))
         }

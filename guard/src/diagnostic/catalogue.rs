@@ -354,7 +354,7 @@ catalogue! {
     }
     EnvDuplicate "SG3001" BadData {
         summary: "a variable stands twice in the environment",
-        condition: "The raw environment holds the same name more than once.",
+        condition: "The raw environment holds the same name more than once. This is asked before anything else.",
         effect: "getenv, Python and Node read the first, bash and dash the last: a guard and a program can see two different values.",
         way_out: "Set each variable once; look at what starts this program.",
         bad: "DATABASE_URL twice in one environment block",
@@ -394,7 +394,7 @@ catalogue! {
     }
     EnvMalformed "SG3006" BadData {
         summary: "an environment entry is malformed",
-        condition: "A name is empty or holds `=` or a control character, or a value holds a NUL.",
+        condition: "An entry has no `=`, its name is empty or holds `=` or a control character, or its value holds a NUL.",
         effect: "Such an entry reads differently in every runtime.",
         way_out: "Remove the entry.",
         bad: "an entry whose name is empty",

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::{looks_like_database_url, refuse_duplicates, slot_variables};
+use super::judge::{looks_like_database_url, slot_variables};
 use super::names::{NameClass, classify};
 use super::secret_like::looks_secret;
 use super::{DATABASE_URL, Environment, Variable};
@@ -82,7 +82,7 @@ pub struct ChildPlaces {
 /// let proof = verify("preview-1".parse().unwrap(), target, &DatabasePolicy::default()).unwrap();
 /// let places = ChildPlaces { home: "/h".into(), temporary: "/t".into(), worktree: None };
 /// let child: ChildEnvironment =
-///     EnvPolicy::default().build(&Environment::default(), &proof, &places).unwrap();
+///     EnvPolicy::default().build(&Environment::default(), &proof, &places);
 /// assert!(child.names().any(|name| name == "SLOT_ID"));
 /// ```
 ///
@@ -162,18 +162,14 @@ impl EnvPolicy {
 
     /// Builds the environment of a child of this slot.
     ///
-    /// Values of the parent that are not allowed are dropped and reported, with one exception:
-    ///
-    /// # Errors
-    /// Refuses a parent environment in which a name stands twice, since nobody can say which value
-    /// was meant.
+    /// What the parent has and may not be passed is dropped, and reported.
+    #[must_use]
     pub fn build(
         &self,
         parent: &Environment,
         target: &VerifiedTarget,
         places: &ChildPlaces,
-    ) -> Result<ChildEnvironment, Denial> {
-        refuse_duplicates(parent)?;
+    ) -> ChildEnvironment {
         let slot = target.slot();
         let mut child = ChildEnvironment {
             variables: BTreeMap::new(),
@@ -190,8 +186,11 @@ impl EnvPolicy {
         for variable in parent.variables() {
             self.inherit(variable, &mut child);
         }
+        if parent.entries_without_sign() > 0 {
+            child.drop_one("", "an entry without `=`");
+        }
         child.decisions.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(child)
+        child
     }
 
     fn inherit(&self, variable: &Variable, child: &mut ChildEnvironment) {
@@ -207,11 +206,7 @@ impl EnvPolicy {
                 }
                 child.add(&name, Secret::new(value.to_owned()), Outcome::Inherited, reason);
             }
-            Err(reason) => child.decisions.push(Decision {
-                name: shown(&name),
-                outcome: Outcome::Dropped,
-                reason: reason.to_owned(),
-            }),
+            Err(reason) => child.drop_one(&name, reason),
         }
     }
 
@@ -249,6 +244,11 @@ impl ChildEnvironment {
         let (name, reason) = (name.to_owned(), reason.to_owned());
         self.decisions.push(Decision { name: name.clone(), outcome, reason });
         self.variables.insert(name, value);
+    }
+
+    fn drop_one(&mut self, name: &str, reason: &str) {
+        let (name, reason) = (shown(name), reason.to_owned());
+        self.decisions.push(Decision { name, outcome: Outcome::Dropped, reason });
     }
 
     /// Returns the names that arrive, in order.
@@ -392,10 +392,7 @@ mod tests {
     use crate::database_url::DatabaseTarget;
     use crate::policy::DatabasePolicy;
 
-    fn build<const N: usize>(
-        policy: &EnvPolicy,
-        parent: [(&str, &str); N],
-    ) -> Result<ChildEnvironment, Denial> {
+    fn build<const N: usize>(policy: &EnvPolicy, parent: [(&str, &str); N]) -> ChildEnvironment {
         let url = "postgresql://slot_1:p%40w@127.0.0.1:5432/app_preview_1";
         let target = DatabaseTarget::parse(url).unwrap();
         let slot = "preview-1".parse().unwrap();
@@ -425,7 +422,7 @@ mod tests {
     fn en_4_to_en_9_are_computed_whatever_the_parent_says() {
         let parent =
             [("SLOT_ID", "preview-2"), ("DATABASE_URL", "postgres://prod/x"), ("HOME", "/root")];
-        let child = build(&EnvPolicy::default(), parent).unwrap();
+        let child = build(&EnvPolicy::default(), parent);
         for (name, expected) in [
             ("SLOT_ID", "preview-1"),
             ("SLOT_NUM", "1"),
@@ -444,7 +441,7 @@ mod tests {
     fn se_6_nothing_else_arrives_by_default() {
         let parent =
             [("STRIPE_SECRET_KEY", "sk"), ("PGHOST", "x"), ("LANG", "C.UTF-8"), ("FOO", "1")];
-        let child = build(&EnvPolicy::default(), parent).unwrap();
+        let child = build(&EnvPolicy::default(), parent);
         assert_eq!(value(&child, "LANG"), Some("C.UTF-8"));
         let dropped: Vec<&str> = child.dropped().map(|decision| decision.name.as_str()).collect();
         assert_eq!(dropped, ["FOO", "PGHOST", "STRIPE_SECRET_KEY"]);
@@ -454,8 +451,7 @@ mod tests {
     #[test]
     fn an_exact_name_can_be_allowed() {
         let allowed = policy(&["FOO", "SESSION_SECRET"], &[]).unwrap();
-        let child =
-            build(&allowed, [("FOO", "1"), ("SESSION_SECRET", "x"), ("FOOT", "2")]).unwrap();
+        let child = build(&allowed, [("FOO", "1"), ("SESSION_SECRET", "x"), ("FOOT", "2")]);
         assert_eq!(value(&child, "FOO"), Some("1"));
         assert_eq!(value(&child, "SESSION_SECRET"), Some("x"));
         assert_eq!(value(&child, "FOOT"), None);
@@ -470,7 +466,7 @@ mod tests {
             ("FEATURES", "3"),
             ("PIPELINE_DATABASE_URL", "4"),
         ];
-        let child = build(&allowed, parent).unwrap();
+        let child = build(&allowed, parent);
         assert_eq!(value(&child, "FEATURE_A"), Some("1"));
         for name in ["FEATURE_API_KEY", "FEATURES", "PIPELINE_DATABASE_URL"] {
             assert_eq!(value(&child, name), None, "{name}");
@@ -483,16 +479,16 @@ mod tests {
     #[test]
     fn a_value_that_looks_like_a_secret_arrives_with_a_warning() {
         let allowed = policy(&["FOO"], &[]).unwrap();
-        let child = build(&allowed, [("FOO", "sk_live_0123456789abcdef")]).unwrap();
+        let child = build(&allowed, [("FOO", "sk_live_0123456789abcdef")]);
         assert_eq!(child.warnings()[0].code(), Code::SecretLikeValue);
         assert!(!format!("{:?}", child.warnings()).contains("0123456789abcdef"));
-        assert!(build(&allowed, [("FOO", "a,b")]).unwrap().warnings().is_empty());
+        assert!(build(&allowed, [("FOO", "a,b")]).warnings().is_empty());
     }
 
     #[test]
     fn a_block_beats_an_allowance() {
         let blocked = policy(&["BLOCKED"], &[]).unwrap();
-        assert_eq!(value(&build(&blocked, [("BLOCKED", "1")]).unwrap(), "BLOCKED"), None);
+        assert_eq!(value(&build(&blocked, [("BLOCKED", "1")]), "BLOCKED"), None);
     }
 
     #[test]
@@ -505,17 +501,11 @@ mod tests {
             ("FOO", "a\u{1b}b"),
             ("FOO", "postgres://prod/x"),
         ] {
-            assert_eq!(value(&build(&allowed, [(name, odd)]).unwrap(), name), None, "{name}={odd}");
+            assert_eq!(value(&build(&allowed, [(name, odd)]), name), None, "{name}={odd}");
         }
-        let child = build(&allowed, [("TZ", "Europe/Berlin"), ("FOO", "a\nb")]).unwrap();
+        let child = build(&allowed, [("TZ", "Europe/Berlin"), ("FOO", "a\nb")]);
         assert_eq!(value(&child, "TZ"), Some("Europe/Berlin"));
         assert_eq!(value(&child, "FOO"), Some("a\nb"));
-    }
-
-    #[test]
-    fn duplicates_in_the_parent_are_refused() {
-        let denial = build(&EnvPolicy::default(), [("A", "1"), ("A", "1")]).unwrap_err();
-        assert_eq!(denial.code(), Code::EnvDuplicate);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Refuses an environment that moves a database connection although `DATABASE_URL` is right.
 
-use std::collections::BTreeSet;
-
 use super::{DATABASE_URL, Environment, Variable};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::slot::SlotId;
@@ -11,12 +9,11 @@ use crate::slot::SlotId;
 /// `given` is the text of the target when it came from elsewhere than `DATABASE_URL`.
 ///
 /// # Errors
-/// Refuses malformed entries, a name that stands twice, a `DATABASE_URL` other than `given`, a
-/// variable that moves connections, a second database address, and slot variables of another slot.
+/// Refuses malformed entries, a `DATABASE_URL` other than `given`, a variable that moves
+/// connections, a second database address, and slot variables of another slot.
 /// All names at fault are named at once; no value is, but that of a slot variable.
 pub fn judge(slot: SlotId, environment: &Environment, given: Option<&str>) -> Result<(), Denial> {
     refuse_malformed(environment)?;
-    refuse_duplicates(environment)?;
     refuse_conflict(environment, given)?;
     refuse_names(environment, moves_connections, Code::EnvMovesConnection, |names| {
         (format!("the environment moves database connections: {names}"), "no such variable")
@@ -36,40 +33,22 @@ fn refuse_malformed(environment: &Environment) -> Result<(), Denial> {
             || variable.name.iter().any(|byte| *byte == b'=' || byte.is_ascii_control())
             || variable.value.contains(&0)
     };
-    match environment.variables().iter().find(malformed) {
-        None => Ok(()),
-        Some(variable) => Err(Denial::new(
-            Code::EnvMalformed,
-            "an environment entry is malformed",
-            format!("an entry named `{}`", name_of(variable)),
-            "a name without `=` or control characters, a value without NUL",
-        )),
-    }
-}
-
-/// Refuses a name that stands twice: runtimes disagree on which of the values counts.
-pub(super) fn refuse_duplicates(environment: &Environment) -> Result<(), Denial> {
-    let mut seen = BTreeSet::new();
-    let twice: BTreeSet<String> = environment
-        .variables()
-        .iter()
-        .filter(|variable| !seen.insert(variable.name.as_slice()))
-        .map(name_of)
-        .collect();
-    if twice.is_empty() {
-        return Ok(());
-    }
-    let names = list(twice);
+    let found = match environment.variables().iter().find(malformed) {
+        Some(variable) => format!("an entry named `{}`", variable.shown_name()),
+        // What it says is not repeated: it may be the end of a broken value.
+        None if environment.entries_without_sign() > 0 => "an entry without `=`".to_owned(),
+        None => return Ok(()),
+    };
     Err(Denial::new(
-        Code::EnvDuplicate,
-        format!("the environment holds a variable twice: {names}"),
-        format!("{names} more than once"),
-        "each variable once",
+        Code::EnvMalformed,
+        "an environment entry is malformed",
+        found,
+        "`NAME=value`, with a name without control characters and a value without NUL",
     ))
 }
 
 fn refuse_conflict(environment: &Environment, given: Option<&str>) -> Result<(), Denial> {
-    match (given, environment.first(DATABASE_URL)) {
+    match (given, environment.value(DATABASE_URL)) {
         (Some(given), Some(own)) if given.as_bytes() != own => Err(Denial::new(
             Code::EnvUrlConflict,
             "the environment's `DATABASE_URL` is not the target that was given",
@@ -86,8 +65,12 @@ fn refuse_names(
     code: Code,
     words: fn(&str) -> (String, &'static str),
 ) -> Result<(), Denial> {
-    let names: Vec<String> =
-        environment.variables().iter().filter(|variable| at_fault(variable)).map(name_of).collect();
+    let names: Vec<String> = environment
+        .variables()
+        .iter()
+        .filter(|variable| at_fault(variable))
+        .map(Variable::shown_name)
+        .collect();
     if names.is_empty() {
         return Ok(());
     }
@@ -167,7 +150,7 @@ pub fn looks_like_database_url(value: &str) -> bool {
 
 fn refuse_other_slot(slot: SlotId, environment: &Environment) -> Result<(), Denial> {
     for (name, own) in slot_variables(slot) {
-        match environment.first(name) {
+        match environment.value(name) {
             Some(value) if value != own.as_bytes() => {
                 let value = shown(&String::from_utf8_lossy(value));
                 return Err(Denial::new(
@@ -193,11 +176,7 @@ pub(super) fn slot_variables(slot: SlotId) -> [(&'static str, String); 4] {
     ]
 }
 
-fn name_of(variable: &Variable) -> String {
-    shown(&String::from_utf8_lossy(&variable.name))
-}
-
-fn list(names: impl IntoIterator<Item = String>) -> String {
+pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
     let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
 }
@@ -279,16 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_refused_even_with_equal_values() {
-        assert_eq!(code([("A", "1"), ("B", "1"), ("A", "1")]), Code::EnvDuplicate);
-        assert_eq!(code([("DATABASE_URL", URL), ("DATABASE_URL", URL)]), Code::EnvDuplicate);
-    }
-
-    #[test]
     fn malformed_entries_are_refused() {
         for (name, value) in [("", "x"), ("A=B", "x"), ("A\n", "x"), ("A", "x\0y")] {
             assert_eq!(code([(name, value)]), Code::EnvMalformed, "{name:?}");
         }
+        let slot = "preview-1".parse().unwrap();
+        let of =
+            |entries: [&[u8]; 2]| judge(slot, &Environment::from_entries(entries).unwrap(), None);
+        let denial = of([b"A=1", b"hunter2"]).unwrap_err();
+        assert_eq!(denial.code(), Code::EnvMalformed);
+        assert!(!format!("{denial:?}").contains("hunter2"));
+        assert!(of([b"A=1", b"hunter2="]).is_ok());
         assert!(verdict([("BASH_FUNC_x%%", "() { :; }"), ("a.b-c", "")]).is_ok());
     }
 

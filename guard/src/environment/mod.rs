@@ -7,6 +7,7 @@
 
 mod child;
 mod dotenv;
+mod duplicates;
 mod judge;
 mod names;
 mod secret_like;
@@ -15,6 +16,8 @@ pub use child::{ChildEnvironment, ChildPlaces, Decision, EnvPolicy, Outcome};
 pub use dotenv::{is_env_file, judge_env_file};
 pub use judge::{judge, looks_like_database_url};
 pub use names::{Group, NameClass, Rule, classify, rules};
+
+use crate::diagnostic::{Denial, shown};
 
 /// The name of the one variable that may hold a database address.
 pub const DATABASE_URL: &str = "DATABASE_URL";
@@ -28,35 +31,73 @@ pub struct Variable {
     pub value: Vec<u8>,
 }
 
+impl Variable {
+    /// Returns the name as a diagnostic may repeat it.
+    fn shown_name(&self) -> String {
+        shown(&String::from_utf8_lossy(&self.name))
+    }
+}
+
 impl std::fmt::Debug for Variable {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}=***", String::from_utf8_lossy(&self.name))
     }
 }
 
-/// A raw environment, duplicates and malformed entries included.
+/// A raw environment in which every name stands once; malformed entries are still in it.
+///
+/// Runtimes disagree on which of two values counts, so nothing may be asked of an environment that
+/// holds a name twice: there is no such value of this type.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(Vec<Variable>);
+pub struct Environment {
+    variables: Vec<Variable>,
+    without_sign: usize,
+}
 
 impl Environment {
     /// Builds an environment from names and values, in their order.
-    pub fn new(variables: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
-        Self(variables.into_iter().map(|(name, value)| Variable { name, value }).collect())
+    ///
+    /// # Errors
+    /// Refuses a name that stands twice.
+    pub fn new(variables: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, Denial> {
+        let variables: Vec<Variable> =
+            variables.into_iter().map(|(name, value)| Variable { name, value }).collect();
+        duplicates::refuse(&variables)?;
+        Ok(Self { variables, without_sign: 0 })
+    }
+
+    /// Builds an environment from the entries that a process was started with, `NAME=value` each.
+    ///
+    /// # Errors
+    /// Refuses a name that stands twice.
+    pub fn from_entries<'e>(entries: impl IntoIterator<Item = &'e [u8]>) -> Result<Self, Denial> {
+        let mut without_sign = 0;
+        let mut pairs = Vec::new();
+        for entry in entries {
+            match entry.iter().position(|byte| *byte == b'=') {
+                Some(at) => pairs.push((entry[..at].to_vec(), entry[at + 1..].to_vec())),
+                None => without_sign += 1,
+            }
+        }
+        Ok(Self { without_sign, ..Self::new(pairs)? })
     }
 
     /// Returns the variables in their order.
     #[must_use]
     pub fn variables(&self) -> &[Variable] {
-        &self.0
+        &self.variables
     }
 
-    /// Returns the first value of a name.
-    ///
-    /// Runtimes disagree on which of two values counts; [`judge`] refuses duplicates, so ask it
-    /// before relying on this.
+    /// Returns how many entries have no `=`, and so neither name nor value.
     #[must_use]
-    pub fn first(&self, name: &str) -> Option<&[u8]> {
-        let found = self.0.iter().find(|variable| variable.name == name.as_bytes());
+    pub fn entries_without_sign(&self) -> usize {
+        self.without_sign
+    }
+
+    /// Returns the value of a name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        let found = self.variables.iter().find(|variable| variable.name == name.as_bytes());
         found.map(|variable| variable.value.as_slice())
     }
 }
@@ -64,6 +105,6 @@ impl Environment {
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(pairs: [(&str, &str); N]) -> Self {
-        Self::new(pairs.map(|(name, value)| (name.into(), value.into())))
+        Self::new(pairs.map(|(name, value)| (name.into(), value.into()))).unwrap()
     }
 }

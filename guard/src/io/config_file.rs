@@ -32,10 +32,10 @@ pub fn load_config(
     environment: &Environment,
 ) -> Result<LoadedConfig, Denial> {
     let named = environment
-        .first("SLOTGUARD_CONFIG")
+        .value("SLOTGUARD_CONFIG")
         .map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
     let mut loaded = load_config_at(option.or(named.as_deref()))?;
-    loaded.config.reconcile_slots(environment.first("SLOT_IDS_CSV"))?;
+    loaded.config.reconcile_slots(environment.value("SLOT_IDS_CSV"))?;
     loaded.config.judge_worker_variables(environment)?;
     Ok(loaded)
 }
@@ -127,7 +127,8 @@ mod tests {
         let environment = Environment::new([(
             b"SLOTGUARD_CONFIG".to_vec(),
             path.as_os_str().as_bytes().to_vec(),
-        )]);
+        )])
+        .unwrap();
         let loaded = load_config(None, &environment).unwrap();
         assert_eq!(loaded.config.slots().to_string(), "preview-2");
         let elsewhere = Path::new("/nonexistent/slotguard.toml");

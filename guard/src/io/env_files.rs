@@ -54,7 +54,7 @@ fn refuse(file: &str, found: &str) -> Denial {
 /// Warns of files in the home directory that speak of database connections.
 #[must_use]
 pub fn warn_of_home(environment: &Environment) -> Vec<Warning> {
-    let Some(home) = environment.first("HOME") else { return Vec::new() };
+    let Some(home) = environment.value("HOME") else { return Vec::new() };
     let home = Path::new(std::ffi::OsStr::from_bytes(home));
     [".pgpass", ".pg_service.conf"]
         .into_iter()
@@ -109,7 +109,7 @@ mod tests {
     fn a_home_with_connection_files_warns() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().to_str().unwrap();
-        let environment = Environment::new([(b"HOME".to_vec(), path.as_bytes().to_vec())]);
+        let environment = Environment::new([(b"HOME".to_vec(), path.as_bytes().to_vec())]).unwrap();
         assert!(warn_of_home(&environment).is_empty());
         std::fs::write(home.path().join(".pgpass"), "").unwrap();
         assert_eq!(warn_of_home(&environment)[0].code(), Code::HomeFile);

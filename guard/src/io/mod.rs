@@ -7,6 +7,7 @@
 mod config_file;
 mod directory;
 mod env_files;
+mod process_environment;
 mod program_file;
 mod root;
 mod safe_file;
@@ -15,19 +16,8 @@ mod target;
 pub use config_file::{LoadedConfig, load_config, load_config_at};
 pub use directory::{Directory, open_configured};
 pub use env_files::{judge_worktree, warn_of_home};
+pub use process_environment::environment_snapshot;
 pub use program_file::inspect_program;
 pub use root::Root;
 pub use safe_file::{FileProblem, SafeFile};
 pub use target::{TargetSource, obtain_target, read_password, read_url};
-
-use std::os::unix::ffi::OsStringExt as _;
-
-use crate::environment::Environment;
-
-/// Takes the one snapshot of this process's environment, duplicates included.
-#[must_use]
-pub fn environment_snapshot() -> Environment {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the live environment")]
-    let variables = std::env::vars_os();
-    Environment::new(variables.map(|(name, value)| (name.into_vec(), value.into_vec())))
-}

@@ -53,7 +53,7 @@ pub fn obtain_target(
             let warnings = warn_of_password(&target);
             Ok((target, Some(Secret::new(text.to_owned())), warnings))
         }
-        (None, None) => match environment.first(DATABASE_URL) {
+        (None, None) => match environment.value(DATABASE_URL) {
             // A byte that is not UTF-8 becomes a character that the grammar refuses.
             Some(text) => {
                 let target = DatabaseTarget::parse(&String::from_utf8_lossy(text))?;

@@ -211,8 +211,8 @@ fn require_sample(sample: &Path) -> Result<(), Denial> {
 }
 
 fn start_cluster(options: &Demo) -> Result<Cluster, Denial> {
-    let environment = environment_snapshot();
-    let path = environment.first("PATH").map(OsStr::from_bytes);
+    let environment = environment_snapshot()?;
+    let path = environment.value("PATH").map(OsStr::from_bytes);
     let programs = ServerPrograms::find(options.postgres_programs.as_deref(), path);
     let programs = programs.map_err(|error| {
         Denial::new(

@@ -5,6 +5,7 @@ pub(crate) mod ports;
 pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod random;
+pub(crate) mod raw_exec;
 pub(crate) mod redact;
 pub(crate) mod run;
 pub(crate) mod schema;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use step_report::exit::ExitStatus;
 
 use super::programs;
+use super::raw_exec::RawExec;
 use super::redact::Redactor;
 use super::schema;
 
@@ -27,6 +28,8 @@ pub(crate) struct Run {
     path: PathBuf,
     args: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Further entries, as they are.
+    entries: Vec<String>,
     stdin: String,
 }
 
@@ -39,12 +42,20 @@ impl Run {
     /// Prepares a run of a program somewhere else.
     pub(crate) fn at<S: AsRef<str>>(path: &Path, args: &[S]) -> Self {
         let args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-        Self { path: path.to_owned(), args, environment: Vec::new(), stdin: String::new() }
+        let path = path.to_owned();
+        let (environment, entries) = (Vec::new(), Vec::new());
+        Self { path, args, environment, entries, stdin: String::new() }
     }
 
     /// Adds a variable.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds entries of the environment as they are: a name may stand twice, a `=` may be missing.
+    pub(crate) fn with_entries(mut self, entries: &[&str]) -> Self {
+        self.entries.extend(entries.iter().map(|entry| (*entry).to_owned()));
         self
     }
 
@@ -98,6 +109,11 @@ impl Run {
         let mut command = Command::new(&self.path);
         let variables = self.environment.iter().map(|(name, value)| (name, value));
         command.args(&self.args).env_clear().envs(variables).stderr(Stdio::piped());
+        if !self.entries.is_empty() {
+            let variables = self.environment.iter().map(|(name, value)| format!("{name}={value}"));
+            let entries = variables.chain(self.entries.iter().cloned());
+            RawExec::new(&self.path, &self.args, entries).arrange(&mut command);
+        }
         command
     }
 
