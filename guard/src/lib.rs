@@ -26,5 +26,6 @@ pub mod provision;
 pub mod secret;
 pub mod slot;
 pub mod stamp;
+pub mod suggestion;
 pub mod template;
 pub mod verify;

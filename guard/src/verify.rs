@@ -10,6 +10,7 @@ use crate::diagnostic::{Code, Denial, Warning};
 use crate::policy::{DatabasePolicy, Endpoint};
 use crate::secret::Secret;
 use crate::slot::SlotId;
+use crate::suggestion;
 
 /// Proof that a target names the slot's own database on the slots' own server.
 ///
@@ -68,19 +69,40 @@ pub fn verify(
     target: DatabaseTarget,
     policy: &DatabasePolicy,
 ) -> Result<VerifiedTarget, Denial> {
+    match judge(slot, &target, policy) {
+        Ok(address) => Ok(VerifiedTarget {
+            slot,
+            target,
+            address,
+            system_identifier: policy.system_identifier,
+            require_stamp: policy.require_stamp,
+            production_databases: policy.production_databases.clone(),
+        }),
+        Err(denial) if is_production(denial.code()) => Err(denial),
+        Err(denial) => Err(match suggestion::for_target(slot, &target, policy) {
+            Some(url) => denial.help(format!("Write {url}")),
+            None => denial,
+        }),
+    }
+}
+
+/// A URL to paste would hide that production's address got here.
+fn is_production(code: Code) -> bool {
+    matches!(code, Code::ProductionDatabase | Code::ProductionEndpoint)
+}
+
+/// Judges without a suggestion, so that a suggestion can be judged as well.
+pub(crate) fn judge(
+    slot: SlotId,
+    target: &DatabaseTarget,
+    policy: &DatabasePolicy,
+) -> Result<IpAddr, Denial> {
     let endpoint = Endpoint { host: target.host().clone(), port: target.port() };
-    judge_production(slot, &target, &endpoint, policy)?;
-    judge_database(slot, &target, policy)?;
-    let address = judge_endpoint(slot, &target, &endpoint, policy)?;
-    judge_role(slot, &target, policy)?;
-    Ok(VerifiedTarget {
-        slot,
-        target,
-        address,
-        system_identifier: policy.system_identifier,
-        require_stamp: policy.require_stamp,
-        production_databases: policy.production_databases.clone(),
-    })
+    judge_production(slot, target, &endpoint, policy)?;
+    judge_database(slot, target, policy)?;
+    let address = judge_endpoint(slot, &endpoint, policy)?;
+    judge_role(slot, target, policy)?;
+    Ok(address)
 }
 
 /// Production first: whatever else is wrong with such a target, this is what must be said.
@@ -116,13 +138,11 @@ fn judge_database(
         }
         None => (Code::ForeignDatabase, format!("{slot} would use a database that is not its own")),
     };
-    Err(Denial::new(code, message, target.place(), own_place(slot, target, policy))
-        .help(write_this(slot, target, policy)))
+    Err(Denial::new(code, message, target.place(), own_place(slot, target, policy)))
 }
 
 fn judge_endpoint(
     slot: SlotId,
-    target: &DatabaseTarget,
     endpoint: &Endpoint,
     policy: &DatabasePolicy,
 ) -> Result<IpAddr, Denial> {
@@ -130,7 +150,6 @@ fn judge_endpoint(
         let message = format!("{slot} would connect to a server that is not the slots' own");
         let expected = policy.describe_endpoints();
         Denial::new(Code::ForeignEndpoint, message, format!("server {endpoint}"), expected)
-            .help(write_this(slot, target, policy))
     })
 }
 
@@ -147,33 +166,15 @@ fn judge_role(
     }
     let message = format!("{slot} would log in as a role that is not its own");
     let found = format!("role `{}`", target.user());
-    Err(Denial::new(Code::ForeignRole, message, found, format!("role `{own}`"))
-        .help(write_this(slot, target, policy)))
+    Err(Denial::new(Code::ForeignRole, message, found, format!("role `{own}`")))
 }
 
 /// The slot's own database on the server that was meant, or on the configured one.
 fn own_place(slot: SlotId, target: &DatabaseTarget, policy: &DatabasePolicy) -> String {
-    format!("database `{}` at {}", slot.database_name(), suggested_endpoint(target, policy))
-}
-
-fn suggested_endpoint(target: &DatabaseTarget, policy: &DatabasePolicy) -> Endpoint {
-    let given = Endpoint { host: target.host().clone(), port: target.port() };
-    if policy.allowed_address(&given).is_some() && !policy.production_endpoints.contains(&given) {
-        return given;
+    match suggestion::endpoint_for(target, policy) {
+        Some(endpoint) => format!("database `{}` at {endpoint}", slot.database_name()),
+        None => format!("database `{}` on the slots' own server", slot.database_name()),
     }
-    policy
-        .endpoints
-        .first()
-        .cloned()
-        .unwrap_or(Endpoint { host: Host::V4(std::net::Ipv4Addr::LOCALHOST), port: target.port() })
-}
-
-/// The next step as a URL that can be pasted.
-fn write_this(slot: SlotId, target: &DatabaseTarget, policy: &DatabasePolicy) -> String {
-    let role = policy.role.as_ref().map_or_else(|| target.user().to_owned(), |r| r.render(slot));
-    let password = if target.password().is_some() { ":<password>" } else { "" };
-    let endpoint = suggested_endpoint(target, policy);
-    format!("Write postgresql://{role}{password}@{endpoint}/{}", slot.database_name())
 }
 
 impl VerifiedTarget {

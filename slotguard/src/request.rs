@@ -6,11 +6,11 @@
 use std::io::{BufRead, BufReader, BufWriter, Read};
 
 use guard::config::Config;
-use guard::database_url::DatabaseTarget;
 use guard::diagnostic::{Code, Denial, Warning};
 use guard::environment::{DATABASE_URL, Environment, judge};
 use guard::io::load_config_at;
 use guard::slot::SlotId;
+use guard::suggestion::parse_for;
 use guard::verify::{VerifiedTarget, verify};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -187,7 +187,7 @@ fn decide(
             "one of them",
         ));
     };
-    let target = verify(slot, DatabaseTarget::parse(text)?, &config.database)?;
+    let target = verify(slot, parse_for(slot, text, &config.database)?, &config.database)?;
     let warnings = target.warnings(&config.database);
     Ok((target, warnings))
 }

@@ -48,13 +48,9 @@ fn db_1_what_is_accepted_leads_every_driver_to_the_slot() {
 
     let servers = Servers::start();
     let corpus = corpus(&servers);
-    let accepted = verdicts(&servers, &corpus);
-    let answers: Vec<Vec<Landing>> = thread::scope(|scope| {
-        let (servers, corpus) = (&servers, &corpus);
-        let ask = |driver| scope.spawn(move || landings(driver, servers, corpus));
-        let asked: Vec<_> = drivers.ready.iter().map(ask).collect();
-        asked.into_iter().map(|answers| answers.join().unwrap()).collect()
-    });
+    let verdicts = verdicts(&servers, &corpus);
+    let accepted: Vec<bool> = verdicts.iter().map(Verdict::is_allowed).collect();
+    let answers = landings_of_all(&drivers, &servers, &corpus);
     say(&matrix(&names, &accepted, &answers));
 
     assert!(corpus.len() >= 150, "{} URLs", corpus.len());
@@ -79,6 +75,36 @@ fn db_1_what_is_accepted_leads_every_driver_to_the_slot() {
     let traps = traps.count();
     println!("{traps} refused URLs lead at least one driver elsewhere");
     assert!(traps >= 20, "only {traps} refused URLs lead a driver elsewhere");
+    every_suggestion_leads_to_the_slot(&drivers, &servers, &verdicts);
+}
+
+/// What a refusal says to write instead is accepted, and every driver takes it to the slot.
+fn every_suggestion_leads_to_the_slot(drivers: &Drivers, servers: &Servers, verdicts: &[Verdict]) {
+    let given: Vec<&str> = verdicts.iter().filter_map(Verdict::suggestion).collect();
+    let urls: BTreeSet<&str> = given.iter().copied().collect();
+    let password = escaped(|byte| !byte.is_ascii_alphanumeric());
+    let case = |url: &&str| Case {
+        why: "suggested".to_owned(),
+        template: (*url).to_owned(),
+        url: url.replace("<password>", &password),
+    };
+    let suggested: Vec<Case> = urls.iter().map(case).collect();
+    for (case, verdict) in suggested.iter().zip(self::verdicts(servers, &suggested)) {
+        assert!(verdict.is_allowed(), "{}: {verdict:?}", case.template);
+    }
+    let answers = landings_of_all(drivers, servers, &suggested);
+    for (at, case) in suggested.iter().enumerate() {
+        let landings: Vec<&Landing> = answers.iter().map(|answers| &answers[at]).collect();
+        assert!(!landings.iter().any(|at| at.is_elsewhere()), "{}: {landings:?}", case.template);
+        // The servers offer no TLS.
+        let needs_tls =
+            ["require", "verify", "ssl=true"].iter().any(|word| case.url.contains(word));
+        let arrives = landings.iter().any(|at| **at == Landing::Slot);
+        assert!(arrives || needs_tls, "no driver takes {}", case.template);
+    }
+    let (refusals, different) = (given.len(), suggested.len());
+    say(&format!("{refusals} refusals say what to write, {different} different URLs"));
+    assert!(refusals >= 100 && different >= 5, "{refusals} suggestions, {different} different");
 }
 
 /// Says something past the capture of the test runner: a skipped driver must never go unseen.
@@ -185,8 +211,28 @@ fn escaped(must_be: impl Fn(u8) -> bool) -> String {
     })
 }
 
+/// What the guard says about one URL.
+#[derive(Debug)]
+enum Verdict {
+    Allowed,
+    Denied { help: String },
+}
+
+impl Verdict {
+    fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed)
+    }
+
+    /// Returns the URL that shall be written instead.
+    fn suggestion(&self) -> Option<&str> {
+        let Self::Denied { help } = self else { return None };
+        let url = help.strip_prefix("Write ")?.split([',', ' ']).next()?;
+        url.starts_with("postgresql://").then_some(url)
+    }
+}
+
 /// Asks the guard for every URL.
-fn verdicts(servers: &Servers, corpus: &[Case]) -> Vec<bool> {
+fn verdicts(servers: &Servers, corpus: &[Case]) -> Vec<Verdict> {
     let place = Place::new();
     let (a, b) = (servers.slot.port(), servers.production.port());
     place.configure(&format!(
@@ -211,8 +257,10 @@ fn verdicts(servers: &Servers, corpus: &[Case]) -> Vec<bool> {
         .map(|(id, answer)| {
             assert_eq!(answer["id"], id);
             match answer["verdict"].as_str() {
-                Some("allowed") => true,
-                Some("denied") => false,
+                Some("allowed") => Verdict::Allowed,
+                Some("denied") => {
+                    Verdict::Denied { help: answer["help"].as_str().unwrap().to_owned() }
+                }
                 _ => panic!("no verdict: {answer}"),
             }
         })
@@ -442,6 +490,14 @@ impl Driver {
         assert_eq!(answers.len(), asked, "{} stopped answering: {complaints}", self.name);
         answers
     }
+}
+
+fn landings_of_all(drivers: &Drivers, servers: &Servers, corpus: &[Case]) -> Vec<Vec<Landing>> {
+    thread::scope(|scope| {
+        let ask = |driver| scope.spawn(move || landings(driver, servers, corpus));
+        let asked: Vec<_> = drivers.ready.iter().map(ask).collect();
+        asked.into_iter().map(|answers| answers.join().unwrap()).collect()
+    })
 }
 
 fn landings(driver: &Driver, servers: &Servers, corpus: &[Case]) -> Vec<Landing> {

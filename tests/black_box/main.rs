@@ -12,6 +12,7 @@ mod readme;
 mod runs;
 mod screening;
 mod stream;
+mod suggestions;
 mod support;
 
 #[test]

@@ -1,8 +1,15 @@
 //! `DatabaseTarget::parse`: what is accepted means one thing, and no refusal repeats a password.
 
+use std::sync::LazyLock;
+
 use guard::database_url::{DatabaseTarget, Host};
 use guard::diagnostic::Denial;
+use guard::policy::{DatabasePolicy, Endpoint};
 use guard::secret::Secret;
+use guard::slot::SlotId;
+use guard::suggestion::parse_for;
+use guard::template::Template;
+use guard::verify::verify;
 
 use super::{OTHER_SECRET, SECRET, Target, refused, words};
 use crate::engine::Signature;
@@ -18,18 +25,68 @@ pub(super) const TARGET: Target = Target {
         "0x7f000001", "localhost", "[::1]", "[::ffff:127.0.0.1]", "[::1%25lo]", "[", "]", "db.example",
         ":5432", ":0", ":05432", ":65535", ":65536", "/app_preview_1", "/app_production", "?dbname=",
         "?host=", "&user=", "?sslmode=disable", "&sslmode=require", "?application_name=web",
-        "&connect_timeout=10", "&ssl=true", "?options=-crole%3Dpostgres", "xn--", "_", "-", ".",
+        "&connect_timeout=10", "&ssl=true", "jdbc:", "+psycopg", "POSTGRES", "host=", " dbname=", " user=",
+        " password=", " port=5432", "Host=", ";Port=5432", ";Password=", "allow", ":5433", "%61", "?options=-crole%3Dpostgres", "xn--", "_", "-", ".",
     ],
 };
 
 fn check(input: &[u8]) -> Signature {
     let text = String::from_utf8_lossy(input);
+    for policy in [&POLICIES.open, &POLICIES.pinned] {
+        suggests_what_is_accepted(&text, policy);
+    }
     match DatabaseTarget::parse(&text) {
         Ok(target) => accepted(&text, &target),
         Err(denial) => {
-            keeps_the_password(&text, &denial);
+            keeps_the_password(&text, &denial, |text| DatabaseTarget::parse(text).err());
             refused(&denial)
         }
+    }
+}
+
+struct Policies {
+    slot: SlotId,
+    /// Nothing is configured but what production is.
+    open: DatabasePolicy,
+    /// One endpoint and a role.
+    pinned: DatabasePolicy,
+}
+
+static POLICIES: LazyLock<Policies> = LazyLock::new(|| {
+    policies().unwrap_or_else(|| panic!("the fixed slot and policies are no longer accepted"))
+});
+
+fn policies() -> Option<Policies> {
+    let open = DatabasePolicy {
+        production_databases: vec!["app_production".to_owned()],
+        production_endpoints: vec![Endpoint::parse("127.0.0.1:5433")?],
+        ..DatabasePolicy::default()
+    };
+    let pinned = DatabasePolicy {
+        endpoints: vec![Endpoint::parse("127.0.0.1:5432")?],
+        role: Some(Template::parse("slot_{slot}")?),
+        ..open.clone()
+    };
+    Some(Policies { slot: "preview-1".parse().ok()?, open, pinned })
+}
+
+/// What is suggested is accepted, is not production, and holds no piece of the password.
+fn suggests_what_is_accepted(text: &str, policy: &DatabasePolicy) {
+    let judged = |text: &str| {
+        let target = parse_for(POLICIES.slot, text, policy)?;
+        verify(POLICIES.slot, target, policy)
+    };
+    let Some(denial) = judged(text).err() else { return };
+    keeps_the_password(text, &denial, |text| judged(text).err());
+    // A configured role leaves no place from which a secret could be taken.
+    if policy.role.is_some() {
+        assert!(!denial.next_step().contains(SECRET), "{}", denial.next_step());
+    }
+    let help = denial.next_step().strip_prefix("Write ").unwrap_or_default();
+    let url = help.split([',', ' ']).next().unwrap_or_default();
+    if url.starts_with("postgresql://") {
+        let tried = judged(&url.replace("<password>", "x"));
+        assert!(tried.is_ok(), "{url} is suggested and refused: {tried:?}");
     }
 }
 
@@ -97,7 +154,7 @@ fn shape(target: &DatabaseTarget) -> Signature {
 }
 
 /// Requires that a refusal neither repeats the password nor depends on its letters.
-fn keeps_the_password(text: &str, denial: &Denial) {
+fn keeps_the_password(text: &str, denial: &Denial, refusal_of: impl Fn(&str) -> Option<Denial>) {
     let Some((before, password, after)) = split_password(text) else { return };
     let said = words(denial);
     let rest = format!("{before}{after}");
@@ -108,7 +165,7 @@ fn keeps_the_password(text: &str, denial: &Denial) {
     if password.contains(SECRET) && !rest.contains(SECRET) {
         assert!(!said.contains(SECRET), "the secret is in {said}");
         let other = format!("{before}{}{after}", password.replace(SECRET, OTHER_SECRET));
-        let denial_of_other = DatabaseTarget::parse(&other).err();
+        let denial_of_other = refusal_of(&other);
         assert_eq!(Some(denial), denial_of_other.as_ref(), "the secret has an influence");
     }
 }
@@ -148,7 +205,7 @@ mod tests {
     #[should_panic(expected = "hunter2")]
     fn a_refusal_that_repeats_the_secret_is_a_finding() {
         let denial = Denial::new(Code::UrlPassword, "m", "password `hunter2`", "e");
-        keeps_the_password("postgres://u:hunter2@h:1/x", &denial);
+        keeps_the_password("postgres://u:hunter2@h:1/x", &denial, |_| None);
     }
 
     #[test]

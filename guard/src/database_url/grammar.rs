@@ -148,7 +148,7 @@ fn parse_user(text: &str) -> Result<String, Denial> {
 }
 
 /// A role or database name as every driver takes it: no decoding needed, nothing to normalise.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() <= MAX_NAME
         && bytes.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')

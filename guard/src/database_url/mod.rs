@@ -17,7 +17,9 @@ use crate::diagnostic::Denial;
 use crate::secret::Secret;
 
 pub use grammar::MAX_LENGTH;
+pub(crate) use grammar::is_name;
 pub use parameter::Parameter;
+pub(crate) use second_opinion::decode;
 
 /// The host part of a database URL.
 ///

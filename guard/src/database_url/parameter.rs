@@ -135,6 +135,28 @@ impl Parameter {
         }
     }
 
+    /// Reads a parameter the way its author meant it: in any letter case, with the value of the list
+    /// that comes nearest to a value outside of it.
+    ///
+    /// Only for a suggestion. Values that are free text are left out, whatever they say.
+    pub(crate) fn repaired(name: &str, value: &str) -> Option<Self> {
+        let (name, values) =
+            ALLOWED.iter().find(|(allowed, _)| allowed.eq_ignore_ascii_case(name))?;
+        let lower = value.to_ascii_lowercase();
+        let value = match (*name, lower.as_str()) {
+            // What it falls back to without TLS is what `prefer` does.
+            ("sslmode", "allow") => "prefer",
+            // TLS without a look at the certificate.
+            ("sslmode", "no-verify") => "require",
+            ("ssl", "1" | "on" | "yes") => "true",
+            ("ssl", "0" | "off" | "no") => "false",
+            (_, "utf-8") => "utf8",
+            (_, other) => other,
+        };
+        let closed = !matches!(values, Label) && values.allow(value);
+        closed.then(|| Self { name, value: value.to_owned() })
+    }
+
     fn parse(name: &str, value: &str) -> Result<Self, Denial> {
         let allowed = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
         let (name, values) = allowed.ok_or_else(|| refuse_name(name))?;
@@ -267,6 +289,25 @@ mod tests {
         assert_eq!(code("search_path=x"), Some(Code::UrlParameter));
         assert_eq!(code("sslrootcert=/x"), Some(Code::UrlParameter));
         assert_eq!(code("SSLMODE=disable"), Some(Code::UrlParameter));
+    }
+
+    #[test]
+    fn a_repair_chooses_from_the_list_and_repeats_no_free_text() {
+        let repaired =
+            |name, value| Parameter::repaired(name, value).map(|parameter| parameter.to_string());
+        for (name, value, expected) in [
+            ("SSLMODE", "Disable", Some("sslmode=disable")),
+            ("sslmode", "allow", Some("sslmode=prefer")),
+            ("sslmode", "no-verify", Some("sslmode=require")),
+            ("client_encoding", "UTF-8", Some("client_encoding=utf8")),
+            ("serverversion", "15.4", Some("serverVersion=15.4")),
+            ("application_name", "hunter2", None),
+            ("sslmode", "hunter2", None),
+            ("connect_timeout", "0", None),
+            ("dbname", "app_preview_1", None),
+        ] {
+            assert_eq!(repaired(name, value).as_deref(), expected, "{name}={value}");
+        }
     }
 
     #[test]

@@ -76,8 +76,8 @@ fn same_host(other: &Url, host: &Host) -> bool {
     }
 }
 
-/// Decodes escapes that the grammar has already found complete.
-fn decode(text: &str) -> impl Iterator<Item = u8> {
+/// Decodes escapes; an incomplete one stays as it is.
+pub(crate) fn decode(text: &str) -> impl Iterator<Item = u8> {
     let mut rest = text.as_bytes();
     std::iter::from_fn(move || {
         let (first, behind) = rest.split_first()?;

@@ -9,6 +9,7 @@ use crate::diagnostic::{Code, Denial, Warning, shown};
 use crate::environment::{DATABASE_URL, Environment};
 use crate::secret::Secret;
 use crate::slot::SlotId;
+use crate::suggestion::parse_for;
 
 const URL_LIMIT: usize = 4096;
 /// A URL is judged whoever wrote it, so only its kind and size matter.
@@ -37,6 +38,7 @@ pub fn obtain_target(
     config: &Config,
     slot: SlotId,
 ) -> Result<(DatabaseTarget, Option<Secret>, Vec<Warning>), Denial> {
+    let parse = |text: &str| parse_for(slot, text, &config.database);
     match (source.file, source.option) {
         (Some(_), Some(_)) => Err(Denial::new(
             Code::TwoTargets,
@@ -46,17 +48,17 @@ pub fn obtain_target(
         )),
         (Some(file), None) => {
             let text = read_url(file)?;
-            Ok((DatabaseTarget::parse(&text)?, Some(Secret::new(text)), Vec::new()))
+            Ok((parse(&text)?, Some(Secret::new(text)), Vec::new()))
         }
         (None, Some(text)) => {
-            let target = DatabaseTarget::parse(text)?;
+            let target = parse(text)?;
             let warnings = warn_of_password(&target);
             Ok((target, Some(Secret::new(text.to_owned())), warnings))
         }
         (None, None) => match environment.value(DATABASE_URL) {
             // A byte that is not UTF-8 becomes a character that the grammar refuses.
             Some(text) => {
-                let target = DatabaseTarget::parse(&String::from_utf8_lossy(text))?;
+                let target = parse(&String::from_utf8_lossy(text))?;
                 Ok((target, None, Vec::new()))
             }
             None => Ok((render(config, slot)?, None, Vec::new())),
