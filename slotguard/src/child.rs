@@ -1,22 +1,23 @@
-//! The one place of this program that starts others: absolute path, environment from nothing.
+//! The one place of this program that starts others: absolute path, environment from the policy.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use guard::environment::{EnvPolicy, Environment};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// What every child may rely on; nothing else of our environment arrives.
-const BASE: [(&str, &str); 2] = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8")];
-
 /// Prepares a child that ends when this process ends, however that happens.
+///
+/// It inherits nothing: one of our own programs that needs a variable is handed it by name.
 ///
 /// Start it from the main thread: the kernel ties the end of a child to the thread that started it.
 pub(crate) fn command(program: &Path, args: &[&str]) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts children")]
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(BASE).stdin(Stdio::null());
+    let environment = EnvPolicy::default().build_for_tool(&Environment::default());
+    command.args(args).env_clear().envs(environment.dangerous_expose()).stdin(Stdio::null());
     #[expect(unsafe_code, reason = "asks the kernel, in the child, to end it with its parent")]
     // SAFETY: the closure makes one system call and touches no memory, lock or allocator.
     unsafe {

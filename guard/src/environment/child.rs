@@ -46,6 +46,9 @@ const COMPUTED: &[&str] = &[
 
 const CHILD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// What a tool speaks when nobody says otherwise.
+const TOOL_LANG: &str = "C.UTF-8";
+
 /// Longest value that is inherited, in bytes.
 const MAX_VALUE: usize = 8192;
 
@@ -72,7 +75,7 @@ pub struct ChildPlaces {
 
 /// The finished environment of a child.
 ///
-/// Made only by [`EnvPolicy::build`], so a program that is started with one cannot have
+/// Made only by [`EnvPolicy`], so a program that is started with one cannot have
 /// inherited anything by accident.
 ///
 /// ```
@@ -127,6 +130,13 @@ pub enum Outcome {
     Dropped,
 }
 
+/// What becomes of the names under `[env] inherit`: they are for the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Configured {
+    Pass,
+    Drop,
+}
+
 impl EnvPolicy {
     /// Checks the configured names once, for every slot.
     ///
@@ -171,11 +181,7 @@ impl EnvPolicy {
         places: &ChildPlaces,
     ) -> ChildEnvironment {
         let slot = target.slot();
-        let mut child = ChildEnvironment {
-            variables: BTreeMap::new(),
-            decisions: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut child = ChildEnvironment::empty();
         for (name, value) in computed(target, places) {
             child.add(name, value, Outcome::Computed, "follows from the slot");
         }
@@ -183,22 +189,48 @@ impl EnvPolicy {
             let value = Secret::new(template.render(slot));
             child.add(name, value, Outcome::Set, "written in the configuration");
         }
+        self.inherit_all(parent, Configured::Pass, &mut child);
+        child
+    }
+
+    /// Builds the environment of a program that works on a slot and is not its application: one of
+    /// our own, or a tool such as `git`.
+    ///
+    /// It gets no target and none of the configured variables, only what every child may inherit.
+    #[must_use]
+    pub fn build_for_tool(&self, parent: &Environment) -> ChildEnvironment {
+        let mut child = ChildEnvironment::empty();
+        let path = Secret::new(CHILD_PATH.to_owned());
+        child.add("PATH", path, Outcome::Computed, "the same for every child");
+        self.inherit_all(parent, Configured::Drop, &mut child);
+        if !child.variables.contains_key("LANG") {
+            let language = Secret::new(TOOL_LANG.to_owned());
+            child.add("LANG", language, Outcome::Computed, "none was inherited");
+        }
+        child
+    }
+
+    fn inherit_all(
+        &self,
+        parent: &Environment,
+        configured: Configured,
+        child: &mut ChildEnvironment,
+    ) {
         for variable in parent.variables() {
-            self.inherit(variable, &mut child);
+            self.inherit(variable, configured, child);
         }
         if parent.entries_without_sign() > 0 {
             child.drop_one("", "an entry without `=`");
         }
         child.decisions.sort_by(|a, b| a.name.cmp(&b.name));
-        child
     }
 
-    fn inherit(&self, variable: &Variable, child: &mut ChildEnvironment) {
+    fn inherit(&self, variable: &Variable, configured: Configured, child: &mut ChildEnvironment) {
         let name = String::from_utf8_lossy(&variable.name).into_owned();
         if child.variables.contains_key(&name) {
             return; // Computed or set: the parent's value does not matter.
         }
-        match self.judge(&name, variable) {
+        match self.judge(&name, variable, configured) {
             Ok((value, reason)) => {
                 if looks_secret(value) {
                     let message = format!("the value of `{}` looks like a secret", shown(&name));
@@ -215,6 +247,7 @@ impl EnvPolicy {
         &self,
         name: &str,
         variable: &'v Variable,
+        configured: Configured,
     ) -> Result<(&'v str, &'static str), &'static str> {
         if self.block.contains(name) {
             return Err("blocked in the configuration");
@@ -223,7 +256,8 @@ impl EnvPolicy {
             return Err(rule.reason);
         }
         let value = std::str::from_utf8(&variable.value).map_err(|_| "the value is not UTF-8")?;
-        let listed = self.inherit.contains(name) || self.has_prefix_of(name);
+        let listed = configured == Configured::Pass
+            && (self.inherit.contains(name) || self.has_prefix_of(name));
         if !listed && !INHERITED.contains(&name) {
             return Err(classify(name).map_or("not on the allowlist", |rule| rule.reason));
         }
@@ -240,6 +274,10 @@ impl EnvPolicy {
 }
 
 impl ChildEnvironment {
+    fn empty() -> Self {
+        Self { variables: BTreeMap::new(), decisions: Vec::new(), warnings: Vec::new() }
+    }
+
     fn add(&mut self, name: &str, value: Secret, outcome: Outcome, reason: &str) {
         let (name, reason) = (name.to_owned(), reason.to_owned());
         self.decisions.push(Decision { name: name.clone(), outcome, reason });
@@ -483,6 +521,28 @@ mod tests {
         assert_eq!(child.warnings()[0].code(), Code::SecretLikeValue);
         assert!(!format!("{:?}", child.warnings()).contains("0123456789abcdef"));
         assert!(build(&allowed, [("FOO", "a,b")]).warnings().is_empty());
+    }
+
+    #[test]
+    fn a_tool_gets_no_target_and_nothing_that_is_for_the_application() {
+        let allowed = policy(&["FOO"], &[("NODE_ENV", "preview")]).unwrap();
+        let parent: Environment = [
+            ("FOO", "1"),
+            ("DATABASE_URL", "postgres://prod/x"),
+            ("PGHOST", "x"),
+            ("PATH", "/tmp"),
+            ("TZ", "Europe/Berlin"),
+            ("LANG", "../../x"),
+        ]
+        .into();
+        let tool = allowed.build_for_tool(&parent);
+        let all: Vec<(&str, &str)> = tool.dangerous_expose().collect();
+        let path = ("PATH", "/usr/local/bin:/usr/bin:/bin");
+        assert_eq!(all, [("LANG", "C.UTF-8"), path, ("TZ", "Europe/Berlin")]);
+        let dropped: Vec<&str> = tool.dropped().map(|decision| decision.name.as_str()).collect();
+        assert_eq!(dropped, ["DATABASE_URL", "FOO", "LANG", "PGHOST"]);
+        let alone = EnvPolicy::default().build_for_tool(&Environment::default());
+        assert_eq!(alone.names().collect::<Vec<_>>(), ["LANG", "PATH"]);
     }
 
     #[test]
