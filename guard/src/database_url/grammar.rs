@@ -28,27 +28,38 @@ pub(super) fn parse(text: &str) -> Result<DatabaseTarget, Denial> {
     check_bytes(text)?;
     let rest = scheme(text)?;
     check_separators(rest)?;
-    let (userinfo, rest) = rest.split_once('@').ok_or_else(no_user)?;
-    let (user, password) = match userinfo.split_once(':') {
-        Some((user, password)) => (user, Some(password)),
-        None => (userinfo, None),
-    };
+    let (userinfo, rest) = cut(rest, b'@');
+    let rest = rest.ok_or_else(no_user)?;
+    let (user, password) = cut(userinfo, b':');
     let user = parse_user(user)?;
     let password = password.map(parse_password).transpose()?;
-    let (location, query) = match rest.split_once('?') {
-        Some((location, query)) => (location, Some(query)),
-        None => (rest, None),
-    };
-    let (authority, path) = match location.split_once('/') {
-        Some((authority, path)) => (authority, Some(path)),
-        None => (location, None),
-    };
+    let (location, query) = cut(rest, b'?');
+    let (authority, path) = cut(location, b'/');
     let (host, port) = split_port(authority)?;
     let host = parse_host(host)?;
     let port = parse_port(port)?;
     let database = parse_database(path)?;
     let parameters = query.map_or(Ok(Vec::new()), parameter::parse_all)?;
     Ok(DatabaseTarget { user, password, host, port, database, parameters })
+}
+
+/// Splits around the first of an ASCII byte, without it.
+///
+/// The parts are so short that the standard library's search costs more than it saves.
+pub(super) fn cut(text: &str, separator: u8) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == separator) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Whether a byte is somewhere in a text. Looks at all before it answers, and so at many at a time.
+fn any(text: &str, is: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |found, byte| found | is(byte))
+}
+
+fn holds(text: &str, wanted: u8) -> bool {
+    any(text, |byte| byte == wanted)
 }
 
 /// Refuses every byte that no two parsers are sure to keep, before anything is split.
@@ -61,7 +72,11 @@ fn check_bytes(text: &str) -> Result<(), Denial> {
             format!("1 to {MAX_LENGTH} bytes"),
         ));
     }
-    match text.bytes().position(|byte| !(0x21..=0x7e).contains(&byte)) {
+    let odd = |byte: u8| !(0x21..=0x7e).contains(&byte);
+    if !any(text, odd) {
+        return Ok(());
+    }
+    match text.bytes().position(odd) {
         None => Ok(()),
         Some(at) => Err(Denial::new(
             Code::UrlBytes,
@@ -97,32 +112,35 @@ fn is_scheme(text: &str) -> bool {
 
 /// Refuses what makes parsers disagree on where the authority ends.
 fn check_separators(rest: &str) -> Result<(), Denial> {
-    if rest.contains('#') {
-        return Err(Denial::new(
-            Code::UrlFragment,
-            "`DATABASE_URL` has a fragment",
-            "a `#`",
-            "no `#` (%23 in a password)",
-        ));
+    if holds(rest, b'#') {
+        return Err(refuse_fragment());
     }
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let at_signs = rest.matches('@').count();
-    let first_at = rest.find('@');
-    if at_signs > 1 || rest.contains('\\') || first_at.is_some_and(|at| at > authority_end) {
-        return Err(Denial::new(
-            Code::UrlAuthority,
-            "`DATABASE_URL` has no single, clear user@host:port",
-            if rest.contains('\\') {
-                "a backslash".to_owned()
-            } else if at_signs > 1 {
-                format!("{at_signs} `@`")
-            } else {
-                "an `@` behind a `/` or `?`".to_owned()
-            },
-            "exactly one `@`, between user and host (%40, %2F, %3F in a password)",
-        ));
-    }
-    Ok(())
+    let at_signs = rest.bytes().fold(0_u16, |count, byte| count + u16::from(byte == b'@'));
+    let before = cut(rest, b'@').0;
+    let found = if holds(rest, b'\\') {
+        "a backslash".to_owned()
+    } else if at_signs > 1 {
+        format!("{at_signs} `@`")
+    } else if at_signs == 1 && before.bytes().any(|byte| byte == b'/' || byte == b'?') {
+        "an `@` behind a `/` or `?`".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Denial::new(
+        Code::UrlAuthority,
+        "`DATABASE_URL` has no single, clear user@host:port",
+        found,
+        "exactly one `@`, between user and host (%40, %2F, %3F in a password)",
+    ))
+}
+
+fn refuse_fragment() -> Denial {
+    Denial::new(
+        Code::UrlFragment,
+        "`DATABASE_URL` has a fragment",
+        "a `#`",
+        "no `#` (%23 in a password)",
+    )
 }
 
 fn no_user() -> Denial {
@@ -202,7 +220,8 @@ fn split_port(authority: &str) -> Result<(&str, &str), Denial> {
         let end = authority.find(']').ok_or_else(|| refuse_host(authority))?;
         authority.split_at(end + 1)
     } else {
-        authority.split_at(authority.find(':').unwrap_or(authority.len()))
+        let colon = authority.bytes().position(|byte| byte == b':');
+        authority.split_at(colon.unwrap_or(authority.len()))
     };
     rest.strip_prefix(':').map(|port| (host, port)).ok_or_else(|| {
         let found = if rest.is_empty() { "no port".to_owned() } else { shown(rest) };

@@ -4,15 +4,17 @@
 //! it. Everything that could name a server, a database, a role, a file or a server setting is
 //! absent on purpose.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::grammar::cut;
 use crate::diagnostic::{Code, Denial, shown};
 
 /// One allowed parameter with its checked value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
     name: &'static str,
-    value: String,
+    value: Cow<'static, str>,
 }
 
 /// What a value may be.
@@ -83,6 +85,14 @@ static ALLOWED: &[(&str, Values)] = &[
 ];
 
 impl Values {
+    /// Returns the value if it is allowed; a word of the list is not copied.
+    fn checked(&self, value: &str) -> Option<Cow<'static, str>> {
+        if let OneOf(words) = self {
+            return words.iter().find(|word| **word == value).map(|word| Cow::Borrowed(*word));
+        }
+        self.allow(value).then(|| Cow::Owned(value.to_owned()))
+    }
+
     fn allow(&self, value: &str) -> bool {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match self {
@@ -129,7 +139,7 @@ impl Parameter {
     #[must_use]
     pub fn demands_tls(&self) -> bool {
         match self.name {
-            "sslmode" => !matches!(self.value.as_str(), "disable" | "prefer"),
+            "sslmode" => !matches!(&*self.value, "disable" | "prefer"),
             "ssl" => self.value == "true",
             _ => false,
         }
@@ -153,15 +163,14 @@ impl Parameter {
             (_, "utf-8") => "utf8",
             (_, other) => other,
         };
-        let closed = !matches!(values, Label) && values.allow(value);
-        closed.then(|| Self { name, value: value.to_owned() })
+        let value = values.checked(value).filter(|_| !matches!(values, Label))?;
+        Some(Self { name, value })
     }
 
     fn parse(name: &str, value: &str) -> Result<Self, Denial> {
-        let allowed = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
-        let (name, values) = allowed.ok_or_else(|| refuse_name(name))?;
-        if values.allow(value) {
-            return Ok(Self { name, value: value.to_owned() });
+        let (name, values) = find(name).ok_or_else(|| refuse_name(name))?;
+        if let Some(value) = values.checked(value) {
+            return Ok(Self { name, value });
         }
         // The value itself is not repeated: a misplaced secret is one of the things it can be.
         Err(Denial::new(
@@ -179,12 +188,23 @@ impl fmt::Display for Parameter {
     }
 }
 
+/// Finds a name in the table; most rows are told apart by length and first letter.
+fn find(name: &str) -> Option<&'static (&'static str, Values)> {
+    let first = name.bytes().next()?;
+    ALLOWED.iter().find(|(allowed, _)| {
+        allowed.len() == name.len() && allowed.as_bytes()[0] == first && *allowed == name
+    })
+}
+
 /// Parses everything behind the question mark.
 pub(super) fn parse_all(query: &str) -> Result<Vec<Parameter>, Denial> {
     let mut parameters: Vec<Parameter> = Vec::new();
-    for item in query.split('&') {
-        let (name, value) = item.split_once('=').unwrap_or((item, ""));
-        let parameter = Parameter::parse(name, value)?;
+    let mut rest = Some(query);
+    while let Some(text) = rest {
+        let (item, behind) = cut(text, b'&');
+        rest = behind;
+        let (name, value) = cut(item, b'=');
+        let parameter = Parameter::parse(name, value.unwrap_or(""))?;
         if parameters.iter().any(|earlier| earlier.name == parameter.name) {
             return Err(Denial::new(
                 Code::UrlParameterTwice,

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use url::Url;
 
+use super::grammar::cut;
 use super::{DatabaseTarget, Host, Parameter};
 use crate::diagnostic::{Code, Denial};
 use crate::secret::Secret;
@@ -55,13 +56,14 @@ fn same_password(other: &Url, password: Option<&Secret>) -> bool {
 /// Compares without building text: this runs in every check. Allowed parameters hold nothing to
 /// decode, so the reader must have left the query as it was.
 fn same_parameters(other: &Url, parameters: &[Parameter]) -> bool {
-    let Some(query) = other.query() else { return parameters.is_empty() };
-    let mut items = query.split('&');
+    let mut rest = other.query();
     let same = parameters.iter().all(|parameter| {
-        let item = items.next().and_then(|item| item.split_once('='));
-        item == Some((parameter.name(), parameter.value()))
+        let Some(text) = rest else { return false };
+        let (item, behind) = cut(text, b'&');
+        rest = behind;
+        cut(item, b'=') == (parameter.name(), Some(parameter.value()))
     });
-    same && items.next().is_none()
+    same && rest.is_none()
 }
 
 fn same_host(other: &Url, host: &Host) -> bool {
