@@ -34,7 +34,7 @@ impl AbsolutePath {
             return refuse("it holds a control character");
         }
         let lower = text.to_ascii_lowercase();
-        if ["%2e", "%2f", "%5c", "%00"].iter().any(|escape| lower.contains(escape)) {
+        if ["%2e", "%2f", "%5c", "%00", "%25"].iter().any(|escape| lower.contains(escape)) {
             return refuse("it holds an encoded separator or dot");
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);

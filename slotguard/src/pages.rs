@@ -42,7 +42,8 @@ const ENVIRONMENT_HEAD: &str = "\
 A program of a slot gets an environment built from nothing: what follows from the slot, what the
 configuration sets, `LANG`, `LC_*`, `TERM` and `TZ` with plain values, and what `[env] inherit` names
 exactly (`FEATURE_FLAGS`) or by its beginning (`FRONTEND_*`). Everything else is left out. The names below
-are treated specially; the first row that fits counts. This page is made by `scripts/generate`.";
+are treated specially; the first row that fits counts. Those of PostgreSQL, other database addresses, Node
+and the network count in any letter case. This page is made by `scripts/generate`.";
 
 fn environment(console: &Console) {
     console.line(ENVIRONMENT_HEAD);

@@ -362,7 +362,7 @@ catalogue! {
     }
     EnvMovesConnection "SG3002" Denied {
         summary: "the environment moves database connections",
-        condition: "A variable beginning with `PG`, or `NODE_PG_FORCE_NATIVE`, is set.",
+        condition: "A variable beginning with `PG`, or `NODE_PG_FORCE_NATIVE`, is set, in any letter case.",
         effect: "PGHOSTADDR, PGSERVICE, PGOPTIONS or PGDATABASE move a connection although DATABASE_URL is complete.",
         way_out: "Unset the variable (an empty value is not enough).",
         bad: "PGHOSTADDR=127.0.0.9",
@@ -370,7 +370,7 @@ catalogue! {
     }
     EnvSecondDsn "SG3003" Denied {
         summary: "the environment holds a second database address",
-        condition: "A variable other than `DATABASE_URL` is named like one, or its value is a database URL.",
+        condition: "A variable other than `DATABASE_URL` is named like one, in any letter case, or its value is or holds a database address: a URL, `jdbc:`, or keywords such as `host=… dbname=…`.",
         effect: "Frameworks prefer DIRECT_URL or their own variable over DATABASE_URL, and connect there.",
         way_out: "Unset the variable; DATABASE_URL is the only database address of a preview.",
         bad: "DIRECT_URL=postgresql://…",

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::{looks_like_database_url, slot_variables};
+use super::address::looks_like_database_url;
+use super::judge::slot_variables;
 use super::names::{NameClass, classify};
 use super::secret_like::looks_secret;
 use super::{DATABASE_URL, Environment, Variable};
@@ -58,7 +59,8 @@ pub struct EnvPolicy {
     inherit: BTreeSet<String>,
     /// Beginnings of names, from entries such as `FEATURE_*`.
     prefixes: Vec<String>,
-    block: BTreeSet<String>,
+    /// Names, or beginnings of names that end in `*`.
+    block: Vec<String>,
     set: BTreeMap<String, Template>,
 }
 
@@ -166,8 +168,10 @@ impl EnvPolicy {
                 check_set_value(slot, name, &template.render(slot))?;
             }
         }
-        let (inherit, block) = (inherit.into_iter().collect(), block.into_iter().collect());
-        Ok(Self { inherit, prefixes, block, set })
+        for entry in &block {
+            check_block(entry)?;
+        }
+        Ok(Self { inherit: inherit.into_iter().collect(), prefixes, block, set })
     }
 
     /// Builds the environment of a child of this slot.
@@ -249,11 +253,15 @@ impl EnvPolicy {
         variable: &'v Variable,
         configured: Configured,
     ) -> Result<(&'v str, &'static str), &'static str> {
-        if self.block.contains(name) {
+        if self.is_blocked(name) {
             return Err("blocked in the configuration");
         }
         if let Some(rule) = classify(name).filter(|rule| rule.class == NameClass::Never) {
             return Err(rule.reason);
+        }
+        // Decided on the bytes: the text shows an odd byte as a character of its own.
+        if !is_plain_name(&variable.name) {
+            return Err("the name is not plain");
         }
         let value = std::str::from_utf8(&variable.value).map_err(|_| "the value is not UTF-8")?;
         let listed = configured == Configured::Pass
@@ -267,6 +275,13 @@ impl EnvPolicy {
 }
 
 impl EnvPolicy {
+    fn is_blocked(&self, name: &str) -> bool {
+        self.block.iter().any(|entry| match entry.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => entry == name,
+        })
+    }
+
     /// A prefix opens no name of the table: secret-like ones are allowed by their exact name only.
     fn has_prefix_of(&self, name: &str) -> bool {
         classify(name).is_none() && self.prefixes.iter().any(|prefix| name.starts_with(prefix))
@@ -342,9 +357,13 @@ fn computed(
     variables.into_iter()
 }
 
+fn is_plain_name(name: &[u8]) -> bool {
+    let begins = name.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+    begins && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+}
+
 fn check_name(name: &str) -> Result<(), Denial> {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if name.is_empty() || !plain || name.as_bytes()[0].is_ascii_digit() {
+    if !is_plain_name(name.as_bytes()) {
         return Err(refuse(name, "it is not a plain name", "letters, digits and `_`"));
     }
     if COMPUTED.contains(&name) {
@@ -371,6 +390,14 @@ fn check_prefix(entry: &str) -> Result<String, Denial> {
         ));
     }
     Ok(prefix.to_owned())
+}
+
+/// Checks an entry of `block`: one that can never match would block nothing without a word.
+fn check_block(entry: &str) -> Result<(), Denial> {
+    if is_plain_name(entry.strip_suffix('*').unwrap_or(entry).as_bytes()) {
+        return Ok(());
+    }
+    Err(refuse(entry, "it is no name and no beginning of one", "`NAME` or `PREFIX*`"))
 }
 
 fn check_set_value(slot: SlotId, name: &str, value: &str) -> Result<(), Denial> {
@@ -549,6 +576,39 @@ mod tests {
     fn a_block_beats_an_allowance() {
         let blocked = policy(&["BLOCKED"], &[]).unwrap();
         assert_eq!(value(&build(&blocked, [("BLOCKED", "1")]), "BLOCKED"), None);
+    }
+
+    #[test]
+    fn a_block_takes_prefixes_and_nothing_that_could_never_match() {
+        let with = |block: &str| {
+            let inherit = vec!["FEATURE_*".to_owned()];
+            EnvPolicy::new(inherit, vec![block.to_owned()], BTreeMap::new(), &SlotSet::default())
+        };
+        let parent = [("FEATURE_A_1", "1"), ("FEATURE_B", "2")];
+        let child = build(&with("FEATURE_A*").unwrap(), parent);
+        assert_eq!((value(&child, "FEATURE_A_1"), value(&child, "FEATURE_B")), (None, Some("2")));
+        for entry in ["", "*", "FEATURE-*", "*_A", "A*B", "1A"] {
+            assert!(with(entry).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_odd_byte_does_not_arrive_as_another_one() {
+        let allowed = policy(&["FEATURE_*"], &[]).unwrap();
+        let of = |name: &[u8]| {
+            let parent = Environment::new([(name.to_vec(), b"1".to_vec())]).unwrap();
+            let target =
+                DatabaseTarget::parse("postgresql://s@127.0.0.1:5432/app_preview_1").unwrap();
+            let slot = "preview-1".parse().unwrap();
+            let proof = crate::verify::verify(slot, target, &DatabasePolicy::default()).unwrap();
+            let places = ChildPlaces { home: "/h".into(), temporary: "/t".into(), worktree: None };
+            let child = allowed.build(&parent, &proof, &places);
+            child.names().filter(|name| name.starts_with("FEATURE_")).count()
+        };
+        assert_eq!(of(b"FEATURE_A"), 1);
+        for name in [&b"FEATURE_\xff"[..], b"FEATURE_A%%", b"FEATURE_A B", b"FEATURE_\n"] {
+            assert_eq!(of(name), 0, "{name:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! looked at. Values are judged and forgotten.
 
 use super::Variable;
-use super::judge::{is_database_address, moves_connections};
+use super::address::is_database_address;
+use super::judge::moves_connections;
 use super::names::{NameClass, classify};
 use crate::diagnostic::shown;
 

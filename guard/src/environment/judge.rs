@@ -1,5 +1,6 @@
 //! Refuses an environment that moves a database connection although `DATABASE_URL` is right.
 
+use super::address::is_database_address;
 use super::{DATABASE_URL, Environment, Variable};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::slot::SlotId;
@@ -81,71 +82,17 @@ fn refuse_names(
 }
 
 /// Whether a variable moves a connection although `DATABASE_URL` is complete.
+///
+/// In any letter case: what one program writes in lower case, another may well ask for.
 pub(super) fn moves_connections(variable: &Variable) -> bool {
-    variable.name.starts_with(b"PG") || variable.name == b"NODE_PG_FORCE_NATIVE"
+    let name = &variable.name;
+    let begins = name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"PG"));
+    begins || name.eq_ignore_ascii_case(b"NODE_PG_FORCE_NATIVE")
 }
 
 /// Whether a variable is a database address beside `DATABASE_URL`.
 fn is_second_address(variable: &Variable) -> bool {
     variable.name != DATABASE_URL.as_bytes() && is_database_address(variable)
-}
-
-/// Whether a variable is a database address, by its name or by its value.
-pub(super) fn is_database_address(variable: &Variable) -> bool {
-    let Ok(name) = std::str::from_utf8(&variable.name) else { return false };
-    const NAMES: &[&str] = &[
-        DATABASE_URL,
-        "DIRECT_URL",
-        "DIRECT_DATABASE_URL",
-        "SHADOW_DATABASE_URL",
-        "DATABASE_URI",
-        "DATABASE_DSN",
-        "DB_URL",
-        "DB_URI",
-        "DB_DSN",
-        "POSTGRES_URL",
-        "POSTGRES_URI",
-        "POSTGRES_DSN",
-        "POSTGRESQL_URL",
-        "SQLALCHEMY_DATABASE_URI",
-        "SPRING_DATASOURCE_URL",
-    ];
-    NAMES.contains(&name)
-        || name.ends_with("_DATABASE_URL")
-        || name.starts_with("DATABASE_URL_")
-        || name.starts_with("JDBC_")
-        || name.starts_with("POSTGRES_URL_")
-        || std::str::from_utf8(&variable.value).is_ok_and(looks_like_database_url)
-}
-
-/// Returns whether a value is an address of a database, whatever its variable is called.
-#[must_use]
-pub fn looks_like_database_url(value: &str) -> bool {
-    const SCHEMES: &[&str] = &[
-        "postgres",
-        "postgresql",
-        "pgsql",
-        "psql",
-        "postgis",
-        "cockroachdb",
-        "mysql",
-        "mysql2",
-        "mariadb",
-        "sqlserver",
-        "mssql",
-        "oracle",
-        "mongodb",
-    ];
-    let value = value.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
-    let lower = value.get(..40.min(value.len())).unwrap_or(value).to_ascii_lowercase();
-    if lower.starts_with("jdbc:") {
-        return true;
-    }
-    let Some((scheme, _)) = lower.split_once(':') else {
-        return false;
-    };
-    let base = scheme.split('+').next().unwrap_or(scheme);
-    SCHEMES.contains(&base) && lower[scheme.len() + 1..].starts_with('/')
 }
 
 fn refuse_other_slot(slot: SlotId, environment: &Environment) -> Result<(), Denial> {
@@ -214,7 +161,16 @@ mod tests {
 
     #[test]
     fn every_pg_variable_is_refused_and_named() {
-        for name in ["PGHOSTADDR", "PGSERVICE", "PGOPTIONS", "PG_DATABASE", "PGHOST", "PGSSLMODE"] {
+        for name in [
+            "PGHOSTADDR",
+            "PGSERVICE",
+            "PGOPTIONS",
+            "PG_DATABASE",
+            "PGHOST",
+            "PGSSLMODE",
+            "pghost",
+            "PgHostAddr",
+        ] {
             let denial = verdict([(name, "")]).unwrap_err();
             assert_eq!(denial.code(), Code::EnvMovesConnection);
             assert!(denial.message().contains(name));
@@ -235,18 +191,11 @@ mod tests {
         for name in ["DIRECT_URL", "REPORTS_DATABASE_URL", "DATABASE_URL_RO", "JDBC_URL"] {
             assert_eq!(code([(name, "x")]), Code::EnvSecondDsn, "{name}");
         }
-        for value in [
-            "postgres://prod/x",
-            "POSTGRESQL://prod/x",
-            " 'postgres://prod/x'",
-            "postgresql+asyncpg://prod/x",
-            "postgres:/prod/x",
-            "jdbc:postgresql://prod/x",
-            "mysql://prod/x",
-            "mongodb+srv://prod/x",
-        ] {
+        for value in ["postgres://prod/x", "host=prod dbname=x"] {
             assert_eq!(code([("ANYTHING", value)]), Code::EnvSecondDsn, "{value}");
         }
+        let twice = [("DATABASE_URL", URL), ("Database_Url", URL)];
+        assert_eq!(code(twice), Code::EnvSecondDsn);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`EnvPolicy::build`] makes the environment of a child from nothing; what is not allowed is
 //! left out and reported.
 
+mod address;
 mod child;
 mod dotenv;
 mod duplicates;
@@ -12,9 +13,10 @@ mod judge;
 mod names;
 mod secret_like;
 
+pub use address::looks_like_database_url;
 pub use child::{ChildEnvironment, ChildPlaces, Decision, EnvPolicy, Outcome};
 pub use dotenv::{is_env_file, judge_env_file};
-pub use judge::{judge, looks_like_database_url};
+pub use judge::judge;
 pub use names::{Group, NameClass, Rule, classify, rules};
 
 use crate::diagnostic::{Denial, shown};

@@ -97,9 +97,21 @@ impl Rule {
     }
 
     fn matches(&self, name: &str) -> bool {
+        if self.ignores_case() {
+            let name = name.to_ascii_uppercase();
+            let same = |pattern: &&str| name == pattern.to_ascii_uppercase();
+            return self.exact.iter().any(same)
+                || self.prefixes.iter().any(|p| name.starts_with(&p.to_ascii_uppercase()))
+                || self.suffixes.iter().any(|s| name.ends_with(&s.to_ascii_uppercase()));
+        }
         self.exact.contains(&name)
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
             || self.suffixes.iter().any(|suffix| name.ends_with(suffix))
+    }
+
+    /// Whether some program asks for these names in any letter case, as npm and proxies are asked.
+    fn ignores_case(&self) -> bool {
+        matches!(self.group, Group::Postgres | Group::Address | Group::Node | Group::Network)
     }
 }
 
@@ -239,6 +251,10 @@ mod tests {
             "https_proxy",
             "DEPLOY_BACKEND_RELOAD_CMD",
             "ADMIN_DATABASE_URL",
+            "pghost",
+            "Direct_Url",
+            "Npm_Config_Registry",
+            "Https_Proxy",
         ] {
             assert_eq!(class(name), Some(NameClass::Never), "{name}");
         }
@@ -246,8 +262,16 @@ mod tests {
 
     #[test]
     fn ordinary_names_are_not_in_the_table() {
-        for name in ["FEATURE_FLAGS", "LANG", "LOG_LEVEL", "ENVIRONMENT_NAME", "PORTAL", "LDAP_URL"]
-        {
+        for name in [
+            "FEATURE_FLAGS",
+            "LANG",
+            "LOG_LEVEL",
+            "ENVIRONMENT_NAME",
+            "PORTAL",
+            "LDAP_URL",
+            "env",
+            "editor",
+        ] {
             assert_eq!(class(name), None, "{name}");
         }
     }
