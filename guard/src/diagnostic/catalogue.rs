@@ -442,15 +442,15 @@ catalogue! {
     }
     ProgramUnsafe "SG4003" Denied {
         summary: "the program's file is not safe to run",
-        condition: "It is not a regular file, is set-uid or set-gid, is writable by group or others, or belongs to neither root nor the caller.",
+        condition: "It is not a regular file, is set-uid or set-gid, is writable by group or others, or belongs to neither root nor the caller; or that is so of a directory or link on the way to it (a writable directory with the sticky bit, such as /tmp, passes).",
         effect: "Somebody else could replace what the slot runs, or it would run with other rights.",
-        way_out: "Name a regular file owned by root or the caller and not writable by others.",
+        way_out: "Name a regular file owned by root or the caller and not writable by others, in directories that are likewise.",
         bad: "a backend with mode 0777",
         good: "a backend with mode 0755",
     }
     ContainerRuntime "SG4004" Denied {
         summary: "container runtimes are not allowed",
-        condition: "The program is a container runtime or its client.",
+        condition: "The program, or the file that its links lead to, is a container runtime or its client.",
         effect: "The contract allows host processes only; a container has its own network and environment, out of the guard's sight.",
         way_out: "Run the program itself as a host process.",
         bad: "/usr/bin/docker run …",
@@ -458,7 +458,7 @@ catalogue! {
     }
     LaunderingProgram "SG4005" Denied {
         summary: "the program would run something that is on no list",
-        condition: "The entry matches, but the program is a launcher such as `env` or `xargs` with arguments, the dynamic loader, a shell without a script, or an interpreter told to run text.",
+        condition: "The entry matches, but the program, or the file that its links lead to, is a launcher such as `env` or `xargs` with arguments, the dynamic loader, a shell without a script, or an interpreter told to run text.",
         effect: "The allowlist would name the launcher, and anything could run behind it.",
         way_out: "Put the program itself on the list, or the text into a script that the entry names.",
         bad: "/bin/sh -c \"node server.js\"",

@@ -9,6 +9,7 @@ mod directory;
 mod env_files;
 mod process_environment;
 mod program_file;
+mod program_path;
 mod root;
 mod safe_file;
 mod target;

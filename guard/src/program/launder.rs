@@ -5,6 +5,7 @@
 
 /// Programs whose arguments are another program.
 const LAUNCHERS: &[&str] = &[
+    "bwrap",
     "busybox",
     "chroot",
     "chrt",
@@ -36,6 +37,7 @@ const LAUNCHERS: &[&str] = &[
     "taskset",
     "time",
     "timeout",
+    "toybox",
     "unshare",
     "watch",
     "xargs",

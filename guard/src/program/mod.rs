@@ -114,15 +114,10 @@ impl Programs {
                 allowed.join(" or "),
             )
         })?;
-        if let Some(reason) = launder::reason_against(path, args) {
-            return Err(Denial::new(
-                Code::LaunderingProgram,
-                format!("`{}` would run something that is on no list", shown(path)),
-                format!("`{}` of `[programs.{}]`: {reason}", shown(path), shown(&entry.key)),
-                "the program itself, or an interpreter with a script",
-            ));
-        }
-        Ok(ApprovedProgram { key: entry.key.clone(), path: path.to_owned(), args: args.to_vec() })
+        let program =
+            ApprovedProgram { key: entry.key.clone(), path: path.to_owned(), args: args.to_vec() };
+        refuse_laundering(&program, path)?;
+        Ok(program)
     }
 
     fn describe(&self) -> String {
@@ -153,37 +148,83 @@ impl ProgramEntry {
 
 /// Container runtimes, their clients and orchestrators, by file name.
 const CONTAINER_RUNTIMES: &[&str] = &[
+    "apptainer",
     "buildah",
+    "colima",
+    "conmon",
     "containerd",
+    "containerd-shim",
+    "containerd-shim-runc-v2",
     "crictl",
     "crun",
     "ctr",
     "docker",
     "docker-compose",
+    "docker-init",
+    "docker-proxy",
+    "docker.io",
     "dockerd",
+    "finch",
     "helm",
+    "incus",
+    "k0s",
     "k3s",
     "kind",
+    "kubeadm",
     "kubectl",
     "kubelet",
+    "limactl",
     "lxc",
+    "lxc-attach",
+    "lxc-execute",
     "lxc-start",
+    "lxd",
+    "machinectl",
+    "microk8s",
     "minikube",
     "nerdctl",
+    "oc",
     "podman",
     "podman-compose",
     "podman-remote",
+    "rootlesskit",
     "runc",
+    "runsc",
     "singularity",
-    "apptainer",
     "skopeo",
     "systemd-nspawn",
+    "youki",
 ];
 
-/// Judges the name of a program file; `real` is where the path leads when links are followed.
-pub(crate) fn refuse_container(path: &str, real: &str) -> Result<(), Denial> {
-    let name = real.rsplit('/').next().unwrap_or(real);
-    if CONTAINER_RUNTIMES.contains(&name) {
+/// Programs that are many: they do what the name says that they were called by.
+const MULTI_CALL: &[&str] = &["busybox", "coreutils", "toybox"];
+
+/// Judges a program by where its path leads when links are followed.
+pub(crate) fn refuse_what_it_is(program: &ApprovedProgram, real: &str) -> Result<(), Denial> {
+    refuse_container(program.path(), real)?;
+    if MULTI_CALL.contains(&file_name(real)) {
+        return Ok(());
+    }
+    refuse_laundering(program, real)
+}
+
+fn refuse_laundering(program: &ApprovedProgram, real: &str) -> Result<(), Denial> {
+    let ApprovedProgram { key, path, args } = program;
+    let Some(reason) = launder::reason_against(real, args) else { return Ok(()) };
+    Err(Denial::new(
+        Code::LaunderingProgram,
+        format!("`{}` would run something that is on no list", shown(path)),
+        format!("`{}` of `[programs.{}]`: {reason}", shown(real), shown(key)),
+        "the program itself, or an interpreter with a script",
+    ))
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn refuse_container(path: &str, real: &str) -> Result<(), Denial> {
+    if CONTAINER_RUNTIMES.contains(&file_name(real)) {
         return Err(Denial::new(
             Code::ContainerRuntime,
             format!("`{}` is a container runtime", shown(path)),
@@ -253,6 +294,8 @@ mod tests {
     fn nc_2_container_runtimes_are_refused_even_when_listed() {
         assert_eq!(code("/usr/bin/docker", &["run"]), Some(Code::ContainerRuntime));
         assert_eq!(code("/opt/bin/podman", &[]), Some(Code::ContainerRuntime));
+        assert_eq!(code("/opt/bin/docker.io", &[]), Some(Code::ContainerRuntime));
+        assert_eq!(code("/opt/bin/dockerfile-lint", &[]), Some(Code::ProgramNotAllowed));
     }
 
     #[test]
