@@ -241,9 +241,28 @@ mod tests {
             assert_eq!(suggested(text, &pinned()).as_deref(), Some(OWN), "{text:?}");
         }
         let ambiguous = "postgresql://slot_1:p@ss@127.0.0.1:5432/app_preview_1";
-        assert_eq!(suggested(ambiguous, &open()), None);
+        for text in [
+            ambiguous,
+            "postgresql://slot_1:p/w@127.0.0.1:5432/app_preview_1",
+            "postgresql://slot_1:p?w@127.0.0.1:5432/app_preview_1",
+            "postgresql://slot_1:p#w@127.0.0.1:5432/app_preview_1",
+            "postgresql://slot_1:p\\w@127.0.0.1:5432/app_preview_1",
+            "postgresql://slot_1:p w@127.0.0.1:5432/app_preview_1",
+        ] {
+            assert_eq!(suggested(text, &open()), None, "{text}");
+            assert_eq!(suggested(text, &pinned()).as_deref(), Some(WITH_PASSWORD), "{text}");
+        }
         let denial = parse_for(slot(), ambiguous, &pinned()).unwrap_err();
         assert_eq!(denial.next_step(), format!("Write {WITH_PASSWORD}, {ESCAPE}"));
+    }
+
+    #[test]
+    fn a_word_and_a_number_without_an_at_may_be_a_user_and_a_password() {
+        let only_role = DatabasePolicy { role: Template::parse("slot_{slot}"), ..open() };
+        assert_eq!(suggested("postgresql://slot_1:12345/app_preview_1", &only_role), None);
+        for text in ["postgresql://127.0.0.1:5432/app_preview_1", "localhost:5432/app_preview_1"] {
+            assert_eq!(suggested(text, &only_role).as_deref(), Some(OWN), "{text}");
+        }
     }
 
     #[test]
@@ -288,6 +307,9 @@ mod tests {
         for text in ["postgresql://slot_1@db.example:5433/app_preview_1", "POSTGRES://a@b:5433/x"] {
             assert_eq!(suggested(text, &open()), None, "{text}");
         }
+        let endpoints = ["127.0.0.1:5433", "127.0.0.1:5432"].map(Endpoint::parse);
+        let both = DatabasePolicy { endpoints: endpoints.map(Option::unwrap).into(), ..pinned() };
+        assert_eq!(suggested("POSTGRES://a@127.0.0.9:1/x", &both).as_deref(), Some(OWN));
         let mut policy = open();
         policy.production_databases.push("app_preview_1".to_owned());
         assert_eq!(suggested("POSTGRES://slot_1@127.0.0.1:5432/x", &policy), None);
