@@ -5,57 +5,108 @@
 
 /// Programs whose arguments are another program.
 const LAUNCHERS: &[&str] = &[
-    "bwrap",
+    "awk",
     "busybox",
+    "bwrap",
+    "catchsegv",
+    "cgexec",
+    "choom",
+    "chpst",
     "chroot",
     "chrt",
-    "doas",
+    "daemonize",
     "dbus-run-session",
+    "doas",
+    "dumb-init",
     "env",
+    "expect",
     "fakeroot",
     "find",
     "firejail",
     "flock",
+    "gawk",
     "gdb",
+    "gosu",
+    "i386",
     "ionice",
+    "linux32",
+    "linux64",
     "ltrace",
+    "mawk",
+    "nawk",
     "nice",
     "nohup",
     "nsenter",
+    "numactl",
     "parallel",
+    "perf",
+    "pkexec",
+    "prlimit",
+    "rlwrap",
     "runuser",
+    "s6-setuidgid",
+    "screen",
     "script",
     "setarch",
     "setpriv",
     "setsid",
+    "setuidgid",
+    "sg",
+    "socat",
     "ssh",
+    "start-stop-daemon",
     "stdbuf",
     "strace",
     "su",
+    "su-exec",
     "sudo",
     "systemd-run",
     "taskset",
     "time",
     "timeout",
+    "tini",
+    "tmux",
     "toybox",
+    "unbuffer",
     "unshare",
+    "valgrind",
     "watch",
+    "x86_64",
     "xargs",
 ];
 
 /// Shells: with an option or without a script they run text.
 const SHELLS: &[&str] = &["ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh"];
 
-/// Interpreters, by the beginning of their names, with the options that run text.
-const INTERPRETERS: &[(&str, &[&str])] = &[
-    ("node", &["-e", "-p", "-pe", "-i", "--eval", "--print", "--interactive"]),
-    ("bun", &["-e", "-p", "--eval", "--print"]),
-    ("deno", &["eval", "repl"]),
-    ("python", &["-c", "-i"]),
-    ("perl", &["-e", "-E"]),
-    ("ruby", &["-e"]),
-    ("php", &["-r", "-B", "-R", "-E", "-a"]),
-    ("lua", &["-e", "-i"]),
+/// An interpreter, by the beginning of its name.
+struct Interpreter {
+    name: &'static str,
+    /// Words that make it run text.
+    eval: &'static [&'static str],
+    /// Letters that do so wherever they stand among single-letter options (`-Bc`, `-ne`).
+    letters: &'static str,
+    /// Letters whose value is the rest of the word (`-Wignore`).
+    value_letters: &'static str,
+}
+
+const fn interpreter(
+    name: &'static str,
+    eval: &'static [&'static str],
+    letters: &'static str,
+    value_letters: &'static str,
+) -> Interpreter {
+    Interpreter { name, eval, letters, value_letters }
+}
+
+const INTERPRETERS: &[Interpreter] = &[
+    interpreter("node", &["--eval", "--print", "--interactive"], "epi", "rC"),
+    interpreter("bun", &["--eval", "--print"], "ep", "rc"),
+    interpreter("deno", &["eval", "repl"], "", ""),
+    interpreter("python", &[], "ci", "WXm"),
+    interpreter("perl", &[], "eE", "FIMimx"),
+    interpreter("ruby", &[], "e", "CEFIKTWirx"),
+    interpreter("php", &["--run", "--interactive"], "rBREa", "cdfFSz"),
+    interpreter("lua", &[], "ei", "l"),
 ];
 
 /// Options of interpreters that take the next word as their value.
@@ -84,19 +135,23 @@ pub(super) fn reason_against(path: &str, args: &[String]) -> Option<&'static str
         return Some("it runs the program that its arguments name");
     }
     let first = args.first().map(String::as_str);
-    if SHELLS.contains(&name) && first.is_none_or(|first| first.starts_with('-')) {
-        return Some("a shell without a script runs text");
+    if SHELLS.contains(&name) {
+        return match first {
+            Some(script) if !script.starts_with('-') => reason_against_script(script),
+            _ => Some("a shell without a script runs text"),
+        };
     }
-    let (_, eval) = INTERPRETERS.iter().find(|(prefix, _)| is_version_of(name, prefix))?;
+    let interpreter = INTERPRETERS.iter().find(|known| is_version_of(name, known.name))?;
     let mut words = args.iter().map(String::as_str);
     while let Some(word) = words.next() {
-        if runs_text(word, eval) {
+        if interpreter.runs_text(word) {
             return Some("an interpreter with this option runs text");
         }
         if VALUE_OPTIONS.contains(&word) {
             words.next();
         } else if !word.starts_with('-') {
-            return None; // The script; what stands behind it is the script's own.
+            // What stands behind the script is the script's own.
+            return reason_against_script(word);
         }
     }
     // Python's `-m module` names what runs, as a script does.
@@ -110,15 +165,29 @@ fn is_version_of(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(version)
 }
 
-/// An option itself, or one with its text attached (`--eval=x`, `-cx`).
-fn runs_text(option: &str, eval: &[&str]) -> bool {
-    option == "-"
-        || eval.iter().any(|eval| match eval.strip_prefix("--") {
-            Some(_) => {
-                option == *eval || option.strip_prefix(eval).is_some_and(|r| r.starts_with('='))
-            }
-            None => !option.starts_with("--") && option.starts_with(eval),
-        })
+/// A descriptor is no file that somebody could have read.
+fn reason_against_script(script: &str) -> Option<&'static str> {
+    let descriptor = ["/dev/", "/proc/"].iter().any(|start| script.starts_with(start));
+    descriptor.then_some("a descriptor in the place of a script runs text")
+}
+
+impl Interpreter {
+    /// Whether a word is such an option, alone, with its text attached or among others.
+    fn runs_text(&self, word: &str) -> bool {
+        let attached = |eval: &&str| {
+            word.strip_prefix(eval).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        };
+        if word == "-" || self.eval.iter().any(attached) {
+            return true;
+        }
+        match word.strip_prefix('-') {
+            Some(options) if !options.starts_with('-') => options
+                .chars()
+                .take_while(|letter| !self.value_letters.contains(*letter))
+                .any(|letter| self.letters.contains(letter)),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +221,18 @@ mod tests {
             "/usr/bin/python3.11 -cprint()",
             "/usr/bin/python3 -",
             "/usr/bin/perl -e 1",
+            "/usr/bin/python3 -Bc 1",
+            "/usr/bin/python3 -uIc 1",
+            "/usr/bin/perl -ne 1",
+            "/usr/bin/perl -lane 1",
+            "/usr/bin/ruby -ne 1",
+            "/usr/bin/php -nr 1",
+            "/usr/bin/node -pe 1",
+            "/usr/bin/awk BEGIN{system(\"id\")}",
+            "/usr/bin/tini -- x",
+            "/bin/sh /dev/stdin",
+            "/usr/bin/node /dev/fd/3",
+            "/usr/bin/python3 -u /proc/self/fd/0",
             "/usr/bin/deno eval 1",
         ] {
             assert!(refused(line), "{line}");
@@ -167,6 +248,14 @@ mod tests {
             "/usr/bin/node --enable-source-maps server.js",
             "/usr/bin/python3 -m uvicorn app",
             "/usr/bin/python3.11 manage.py -c x",
+            "/usr/bin/python3 -u manage.py -c x",
+            "/usr/bin/python3 -Wignore::DeprecationWarning manage.py",
+            "/usr/bin/python3 -W ignore manage.py",
+            "/usr/bin/perl -MCarp=verbose -w script.pl -e x",
+            "/usr/bin/perl -Ilib script.pl",
+            "/usr/bin/ruby -rbundler/setup script.rb",
+            "/usr/bin/php -S 127.0.0.1:8101 router.php",
+            "/usr/bin/node -r ./hook.js server.js",
             "/usr/bin/deno run main.ts",
             "/srv/app/backend -c x",
             "/usr/bin/nodemon x",

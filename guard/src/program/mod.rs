@@ -197,9 +197,11 @@ const CONTAINER_RUNTIMES: &[&str] = &[
 ];
 
 /// Programs that are many: they do what the name says that they were called by.
+#[cfg(feature = "io")]
 const MULTI_CALL: &[&str] = &["busybox", "coreutils", "toybox"];
 
 /// Judges a program by where its path leads when links are followed.
+#[cfg(feature = "io")]
 pub(crate) fn refuse_what_it_is(program: &ApprovedProgram, real: &str) -> Result<(), Denial> {
     refuse_container(program.path(), real)?;
     if MULTI_CALL.contains(&file_name(real)) {
