@@ -24,11 +24,20 @@ pub struct Cluster {
     // Dropped in this order: the server ends before its directory goes.
     server: ServerProcess,
     directory: RunDirectory,
-    programs: ServerPrograms,
     user: ServerUser,
     data: PathBuf,
     port: u16,
     password: Password,
+    builder: ClusterBuilder,
+}
+
+/// What becomes of a copy of a running cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyAs {
+    /// It goes its own way from the moment of the copy, with the same system identifier.
+    Primary,
+    /// It follows the original and takes no writes.
+    Standby,
 }
 
 /// What a cluster is asked to be.
@@ -91,10 +100,10 @@ impl ClusterBuilder {
             data: directory.path().join(DATA),
             server,
             directory,
-            programs: self.programs,
             user,
             port,
             password,
+            builder: self,
         })
     }
 }
@@ -144,7 +153,7 @@ impl Cluster {
 
     /// Returns the programs the server was started from.
     pub fn programs(&self) -> &ServerPrograms {
-        &self.programs
+        &self.builder.programs
     }
 
     /// Runs SQL as the superuser over the unix socket and returns what it prints.
@@ -156,14 +165,7 @@ impl Cluster {
     ///
     /// [`SqlError`] when the login or a statement was refused; the statements after it do not run.
     pub fn run_sql(&self, database: &str, sql: &str) -> Result<String, SqlError> {
-        let login = Login {
-            host: self.socket_dir(),
-            port: self.port,
-            role: SUPERUSER,
-            password: self.password(),
-            database,
-        };
-        sql::run(self.programs.psql(), &self.user, &login, sql)
+        sql::run(self.builder.programs.psql(), &self.user, &self.superuser_login(database), sql)
     }
 
     /// Runs SQL as any role over TCP, the way a client does; otherwise like [`Cluster::run_sql`].
@@ -179,7 +181,48 @@ impl Cluster {
         sql: &str,
     ) -> Result<String, SqlError> {
         let login = Login { host: Path::new(HOST), port: self.port, role, password, database };
-        sql::run(self.programs.psql(), &self.user, &login, sql)
+        sql::run(self.builder.programs.psql(), &self.user, &login, sql)
+    }
+
+    /// Copies the files of this running cluster and serves the copy on a port of its own.
+    ///
+    /// The superuser's password is the same. It needs `pg_basebackup` beside the server programs.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left behind then.
+    pub fn copy(&self, kind: CopyAs) -> Result<Self, StartError> {
+        let settings = Settings::parse(&self.builder.settings)?;
+        let base = self.builder.base.as_deref();
+        let directory = RunDirectory::make(base, &self.user, self.builder.programs.directory())?;
+        let launch = Launch {
+            programs: &self.builder.programs,
+            user: &self.user,
+            directory: &directory,
+            log: &Log::new(directory.new_file(LOG)?),
+            settings: &settings,
+        };
+        launch.copy(&self.superuser_login("postgres"), kind == CopyAs::Standby)?;
+        let (server, port) = launch.server(0)?;
+        Ok(Self {
+            data: directory.path().join(DATA),
+            server,
+            directory,
+            user: self.user,
+            port,
+            password: self.password.clone(),
+            builder: self.builder.clone(),
+        })
+    }
+
+    fn superuser_login<'a>(&'a self, database: &'a str) -> Login<'a> {
+        Login {
+            host: self.socket_dir(),
+            port: self.port,
+            role: SUPERUSER,
+            password: self.password(),
+            database,
+        }
     }
 
     /// Ends the server and removes the cluster, as dropping it does, and tells what went wrong.

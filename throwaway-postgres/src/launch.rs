@@ -18,6 +18,7 @@ use crate::password::Password;
 use crate::process::{POLL, ServerProcess};
 use crate::programs::ServerPrograms;
 use crate::settings::{SettingError, Settings, argument};
+use crate::sql::Login;
 use crate::user::{ServerUser, UserError};
 
 /// The superuser of every cluster.
@@ -72,6 +73,14 @@ pub enum StartError {
     /// `initdb` gave up.
     #[error("`initdb` failed ({status}); it said:\n{log}")]
     Initdb {
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its output.
+        log: String,
+    },
+    /// The files of another cluster were not copied.
+    #[error("`pg_basebackup` failed ({status}); it said:\n{log}")]
+    Copy {
         /// How it ended.
         status: ExitStatus,
         /// The last lines of its output.
@@ -141,6 +150,26 @@ impl Launch<'_> {
             }
             Some(status) => Err(StartError::Initdb { status, log: self.log.tail(0) }),
             None => Err(self.too_slow("initdb", 0)),
+        }
+    }
+
+    /// Copies the database files of a running cluster.
+    pub(crate) fn copy(&self, from: &Login<'_>, standby: bool) -> Result<(), StartError> {
+        let mut command = command::as_user(&self.programs.pg_basebackup(), self.user);
+        command
+            .args(["-D", DATA, "--checkpoint=fast", "--wal-method=fetch", "--no-sync"])
+            .env("PGHOST", from.host)
+            .env("PGPORT", from.port.to_string())
+            .env("PGUSER", from.role)
+            .env("PGPASSWORD", from.password);
+        if standby {
+            command.arg("--write-recovery-conf");
+        }
+        let mut copying = self.run("pg_basebackup", command)?;
+        match copying.wait_within(PATIENCE).map_err(in_program("pg_basebackup"))? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(StartError::Copy { status, log: self.log.tail(0) }),
+            None => Err(self.too_slow("pg_basebackup", 0)),
         }
     }
 

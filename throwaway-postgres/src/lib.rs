@@ -34,7 +34,7 @@ mod sql;
 mod user;
 mod watchdog;
 
-pub use cluster::{Cluster, ClusterBuilder};
+pub use cluster::{Cluster, ClusterBuilder, CopyAs};
 pub use directory::{DirectoryError, Refusal};
 pub use launch::StartError;
 pub use process::StopError;

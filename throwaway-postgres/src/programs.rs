@@ -163,6 +163,10 @@ impl ServerPrograms {
         self.directory.join("postgres")
     }
 
+    pub(crate) fn pg_basebackup(&self) -> PathBuf {
+        self.directory.join("pg_basebackup")
+    }
+
     pub(crate) fn initdb(&self) -> PathBuf {
         self.directory.join("initdb")
     }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use throwaway_postgres::{
-    Cluster, ClusterBuilder, ServerPrograms, SettingError, SqlError, StartError,
+    Cluster, ClusterBuilder, CopyAs, ServerPrograms, SettingError, SqlError, StartError,
 };
 
 #[test]
@@ -109,6 +109,29 @@ fn two_clusters_run_side_by_side() {
 
     one.stop().unwrap();
     assert_eq!(other.run_sql("postgres", "SELECT 1").unwrap(), "1\n");
+}
+
+#[test]
+fn a_copy_goes_its_own_way_and_a_standby_follows() {
+    let scratch = Scratch::new();
+    let cluster = scratch.cluster().start().unwrap();
+    cluster.run_sql("postgres", "CREATE TABLE before (); CHECKPOINT").unwrap();
+    let identity = "SELECT system_identifier, pg_is_in_recovery() FROM pg_control_system()";
+    let original = cluster.run_sql("postgres", identity).unwrap();
+    let copy = cluster.copy(CopyAs::Primary).unwrap();
+    assert_eq!(copy.run_sql("postgres", identity).unwrap(), original);
+    copy.run_sql("postgres", "DROP TABLE before").unwrap();
+
+    let standby = cluster.copy(CopyAs::Standby).unwrap();
+    assert_eq!(standby.run_sql("postgres", identity).unwrap(), original.replace("|f", "|t"));
+    let message = failure(standby.run_sql("postgres", "DROP TABLE before"));
+    assert!(message.contains("read-only transaction"), "{message}");
+    cluster.run_sql("postgres", "CREATE TABLE after ()").unwrap();
+    wait_until(|| standby.run_sql("postgres", "TABLE after").is_ok(), "the standby streams");
+    for cluster in [standby, copy, cluster] {
+        cluster.stop().unwrap();
+    }
+    scratch.assert_empty();
 }
 
 #[test]
