@@ -55,6 +55,22 @@ need_postgres() {
     has_postgres || ask_to_install "The PostgreSQL server" postgresql
 }
 
+# A pooler, for the tests of identity; who cannot install it sees them say SKIPPED.
+want_pgbouncer() {
+    [ -x /usr/sbin/pgbouncer ] && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "Installing pgbouncer from the distribution …"
+        apt_get update
+        if apt_get install pgbouncer; then
+            # The tests start their own; the one that the package starts is not wanted.
+            command -v systemctl >/dev/null 2>&1 && systemctl --quiet disable --now pgbouncer || true
+            return 0
+        fi
+    fi
+    say "pgbouncer is missing; the tests that need it will be skipped. Install it with:"
+    say "    sudo apt-get install -y pgbouncer"
+}
+
 # Linking needs a C compiler driver.
 need_linker() {
     command -v cc >/dev/null 2>&1 || install_package "A C compiler (to link Rust programs)" gcc

@@ -91,7 +91,7 @@ impl<'a> Executor<'a> {
     }
 
     async fn create_ledger(&mut self, sql: &str) -> Result<(), Denial> {
-        self.session.client().batch_execute(sql).await.map_err(|error| history::refused(&error))
+        history::run(self.session, sql).await.map(drop)
     }
 
     async fn apply(&mut self, sql: &str, ledger_row: &str) -> Result<(), Denial> {
@@ -163,9 +163,8 @@ impl AsyncTransaction for Executor<'_> {
 
 impl AsyncQuery<Vec<Migration>> for Executor<'_> {
     async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, Refused> {
-        let answer = self.session.client().simple_query(query).await;
+        let answer = history::run(self.session, query).await;
         let rows = answer
-            .map_err(|error| history::refused(&error))
             .and_then(|answer| history::parse(&answer))
             .map_err(|denial| self.refuse(denial))?;
         Ok(rows.iter().filter_map(|row| self.as_refinery_has_it(row)).collect())

@@ -28,15 +28,30 @@ pub struct HistoryRow {
 /// Reads the ledger; an absent one is empty.
 ///
 /// # Errors
-/// Refuses rows that are not refinery's, and reports what the server refuses.
+/// Refuses a database that is no longer the confirmed one and rows that are not refinery's, and
+/// reports what the server refuses.
 pub async fn read(session: &GuardedSession) -> Result<Vec<HistoryRow>, Denial> {
-    let probe = format!("SELECT pg_catalog.to_regclass('{LEDGER}') IS NOT NULL");
-    let found = query(session, &probe).await?;
-    if rows(&found).next().and_then(|row| row.get(0)) != Some("t") {
-        return Ok(Vec::new());
-    }
+    let probe = format!("pg_catalog.to_regclass('{LEDGER}') IS NOT NULL");
+    let found = session.begin(&probe, refused).await?;
+    let is_there = rows(&found).next().and_then(|row| row.get(1)) == Some("t");
     let text = format!("SELECT version, name, applied_on, checksum FROM {LEDGER} ORDER BY version");
-    parse(&query(session, &text).await?)
+    let history = if is_there { query(session, &text).await? } else { Vec::new() };
+    query(session, "COMMIT").await?;
+    parse(&history)
+}
+
+/// Runs one of refinery's own statements about the ledger in a transaction of the confirmed database.
+///
+/// # Errors
+/// Refuses a database that is no longer the confirmed one, and reports what the server refuses.
+pub(crate) async fn run(
+    session: &GuardedSession,
+    text: &str,
+) -> Result<Vec<SimpleQueryMessage>, Denial> {
+    session.begin("NULL", refused).await?;
+    let answer = query(session, text).await?;
+    query(session, "COMMIT").await?;
+    Ok(answer)
 }
 
 async fn query(session: &GuardedSession, text: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {

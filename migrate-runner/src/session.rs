@@ -6,7 +6,7 @@ use guard::identity::{ConfirmedTarget, IdentityFacts, confirm};
 use guard::provision::{SEED_DATABASE, next_name};
 use guard::verify::VerifiedTarget;
 use tokio::sync::OnceCell;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::connection::{Login, cause};
 use crate::limits::Limits;
@@ -145,6 +145,22 @@ impl GuardedSession {
                 ))
             }
         }
+    }
+
+    /// Begins a transaction and asks in it who the server is, and `more`; a pooler may lead every
+    /// transaction to another database, but never a part of one.
+    ///
+    /// # Errors
+    /// As [`GuardedSession::still_holds`], and as `refused` says when the server refuses.
+    pub(crate) async fn begin(
+        &self,
+        more: &str,
+        refused: impl FnOnce(&Error) -> Denial,
+    ) -> Result<Vec<SimpleQueryMessage>, Denial> {
+        let text = format!("BEGIN; SELECT {}, {more}", live::IDENTITY_COLUMN);
+        let answer = self.client.simple_query(&text).await.map_err(|error| refused(&error))?;
+        self.still_holds(&live::identity(&answer, 0)?)?;
+        Ok(answer)
     }
 
     /// Returns the client, for the modules of this crate that run SQL over it.

@@ -10,7 +10,6 @@ use tokio_postgres::{Error, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::blockers::Watch;
 use crate::history::{self, LEDGER};
-use crate::live::{self, IDENTITY_COLUMN};
 use crate::run_lock;
 use crate::session::GuardedSession;
 use crate::sql_error;
@@ -95,9 +94,11 @@ async fn in_transaction(
     let digest = digest_columns();
     // What the run itself left behind is known; only the first text must look.
     let look = if ledger.is_none() { format!(", {digest}") } else { String::new() };
-    let begin = format!("BEGIN; SELECT {IDENTITY_COLUMN}, pg_catalog.pg_current_xact_id(){look}");
-    let answer = ask(&begin).await?;
-    session.still_holds(&live::identity(&answer, 0)?)?;
+    let answer = session
+        .begin(&format!("pg_catalog.pg_current_xact_id(){look}"), |error| {
+            sql_error::between(work.file, error)
+        })
+        .await?;
     let ours = column(&answer, 1);
     if ledger.is_none() {
         *ledger = Some(ledger_state(&answer, 2)?);

@@ -6,6 +6,7 @@ mod diagnostics;
 mod differential;
 mod doctor;
 mod help;
+mod identity;
 mod layering;
 mod migrations;
 mod readme;

@@ -1,6 +1,7 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
 pub(crate) mod place;
+pub(crate) mod pooler;
 pub(crate) mod ports;
 pub(crate) mod processes;
 pub(crate) mod programs;

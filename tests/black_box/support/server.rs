@@ -74,7 +74,12 @@ impl Server {
 
     /// Writes the configuration of this server, with more lines under `[database]`.
     pub(crate) fn configure(&self, more: &str) {
-        let (port, at) = (self.port(), self.place.text("secrets"));
+        self.configure_at(self.port(), more);
+    }
+
+    /// As [`Server::configure`], with another port of loopback as the slots' server.
+    pub(crate) fn configure_at(&self, port: u16, more: &str) {
+        let at = self.place.text("secrets");
         self.place.configure(&format!(
             "[database]\n\
              endpoints = [\"127.0.0.1:{port}\"]\n\

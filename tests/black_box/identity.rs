@@ -1,0 +1,171 @@
+//! What a live database can be besides the slot's own, and which check sees it.
+//!
+//! What is not caught has a test that shows it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
+
+use std::time::Duration;
+
+use guard::diagnostic::Code;
+
+use crate::support::pooler::{self, Pooler};
+use crate::support::run::Outcome;
+use crate::support::server::{Server, password};
+
+/// Expects that `confirm` and `apply` refuse the slot's database with this code.
+#[track_caller]
+fn caught(server: &Server, slot: u8, code: Code) {
+    server.confirm(slot).format("json").run().denied(code);
+    apply(server, slot).denied(code);
+}
+
+/// Runs `apply` with one migration.
+fn apply(server: &Server, slot: u8) -> Outcome {
+    let directory = migration(server, slot);
+    server.migrate("apply", slot, &directory).format("json").run()
+}
+
+fn migration(server: &Server, slot: u8) -> String {
+    let directory = format!("previews/feature-{slot}/migrations");
+    server.place.write(&format!("{directory}/V1__mark.sql"), 0o644, "CREATE TABLE mark ();");
+    server.place.text(&directory)
+}
+
+#[test]
+fn a_database_exchanged_under_a_session() {
+    let server = Server::new();
+    let directory = migration(&server, 1);
+    server.place.write("previews/feature-1/migrations/V2__slow.sql", 0o644, "SELECT pg_sleep(60);");
+    let outcome = std::thread::scope(|scope| {
+        let run = server.migrate("apply", 1, &directory).format("json");
+        let applying = scope.spawn(|| run.run());
+        wait_for(&server, "query LIKE '%pg_sleep(60)%' AND usename = 'slot_1'");
+        server.reset(1).run().accepted();
+        applying.join().unwrap()
+    });
+    let denial = outcome.denied(Code::MigrationFailed);
+    assert!(denial["found"].as_str().unwrap().contains("57P01"), "{denial}");
+    assert_eq!(server.versions("app_preview_1"), "", "the fresh database got nothing");
+    server.confirm(1).run().accepted();
+}
+
+/// Waits until a session of the server is as the condition on `pg_stat_activity` says.
+fn wait_for(server: &Server, condition: &str) {
+    let question = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}"
+    );
+    for _ in 0..300 {
+        if server.sql("postgres", &question).trim() == "t" {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no session for which {condition}");
+}
+
+/// A pooler in front of the server, and the configuration that leads to it.
+fn pooled(server: &Server, databases: &str, settings: &str) -> Pooler {
+    let (one, two) = (password(1), password(2));
+    let root = server.cluster().password();
+    let logins = [("slot_1", &*one), ("slot_2", &*two), ("postgres", root)];
+    let pooler = Pooler::start(server.cluster(), databases, &logins, settings);
+    server.configure_at(pooler.port(), "");
+    pooler
+}
+
+/// Leads the name of the first slot to a database, as a forced role if one is given.
+fn alias(server: &Server, database: &str, role: Option<&str>) -> String {
+    let forced = role.map_or(String::new(), |role| format!(" user={role}"));
+    let port = server.port();
+    format!("app_preview_1 = host=127.0.0.1 port={port} dbname={database}{forced}")
+}
+
+const OPTIONS_DROPPED: &str = "ignore_startup_parameters = options";
+
+#[test]
+fn a_pooler_that_leads_elsewhere() {
+    if !pooler::installed("identity::a_pooler_that_leads_elsewhere") {
+        return;
+    }
+    let server = Server::new();
+    let before = server.production();
+    let pooler = pooled(&server, &alias(&server, "app_preview_1", None), OPTIONS_DROPPED);
+    // The neighbour: a pooler that leads where its name says.
+    server.confirm(1).run().accepted();
+
+    pooler.remap(&alias(&server, "app_production", None));
+    server.confirm(1).format("json").run().denied(Code::LoginRefused);
+    pooler.remap(&alias(&server, "app_production", Some("postgres")));
+    caught(&server, 1, Code::LiveDatabase);
+    pooler.remap(&alias(&server, "app_preview_2", Some("slot_2")));
+    caught(&server, 1, Code::LiveDatabase);
+    pooler.remap(&alias(&server, "app_preview_1", Some("postgres")));
+    caught(&server, 1, Code::LiveRole);
+    assert_eq!(server.production(), before);
+}
+
+#[test]
+fn a_pooler_that_knows_no_options() {
+    if !pooler::installed("identity::a_pooler_that_knows_no_options") {
+        return;
+    }
+    let server = Server::new();
+    let _pooler = pooled(&server, &alias(&server, "app_production", Some("postgres")), "");
+    caught(&server, 1, Code::LoginRefused);
+}
+
+const BY_TRANSACTION: &str = "ignore_startup_parameters = options\npool_mode = transaction";
+
+#[test]
+fn a_pooler_that_moves_the_name_between_confirm_and_migration() {
+    if !pooler::installed("identity::a_pooler_that_moves_the_name_between_confirm_and_migration") {
+        return;
+    }
+    let server = Server::new();
+    let before = server.production();
+    let pooler = pooled(&server, &alias(&server, "app_preview_1", None), BY_TRANSACTION);
+    let moved = in_the_gap(&server, &pooler, || {
+        // The role keeps production out; here it is let in, to see what the checks alone do.
+        server.sql("app_production", "GRANT CREATE ON SCHEMA public TO slot_1");
+        server.sql("app_production", "GRANT CONNECT ON DATABASE app_production TO slot_1");
+        pooler.remap(&alias(&server, "app_production", None));
+    });
+    moved.denied(Code::LiveDatabase);
+    assert_eq!(server.production(), before, "not even a ledger was made");
+
+    server.sql("app_production", "REVOKE CONNECT ON DATABASE app_production FROM slot_1");
+    pooler.remap(&alias(&server, "app_preview_1", None));
+    let exchanged = in_the_gap(&server, &pooler, || {
+        server.configure("");
+        server.reset(1).run().accepted();
+    });
+    exchanged.denied(Code::StampMismatch);
+    assert_eq!(server.versions("app_preview_1"), "");
+}
+
+/// Runs `apply` through a pooler by transaction and does something after the database was confirmed
+/// and the ledger read, before the first migration begins.
+fn in_the_gap(server: &Server, pooler: &Pooler, change: impl FnOnce()) -> Outcome {
+    let hold = "BEGIN; LOCK TABLE refinery_schema_history; SELECT pg_sleep(60)";
+    let (port, waits) = (pooler.port(), "usename = 'slot_1' AND wait_event_type = 'Lock'");
+    server.configure_at(port, "");
+    let run = server.migrate("apply", 1, &migration(server, 1)).format("json");
+    std::thread::scope(|scope| {
+        // Ends by being terminated.
+        scope.spawn(|| {
+            server.cluster().run_sql_as("slot_1", &password(1), "app_preview_1", hold).unwrap_err()
+        });
+        wait_for(server, "wait_event = 'PgSleep'");
+        let applying = scope.spawn(|| run.run());
+        wait_for(server, waits);
+        let pausing = scope.spawn(|| pooler.pause("app_preview_1"));
+        pooler.wait_until_pausing("app_preview_1");
+        let release = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE wait_event = 'PgSleep'";
+        server.sql("postgres", release);
+        pausing.join().unwrap();
+        change();
+        pooler.resume("app_preview_1");
+        applying.join().unwrap()
+    })
+}
