@@ -19,8 +19,10 @@ const STARTUP_OPTIONS: &str =
     "-c client_connection_check_interval=500ms -c standard_conforming_strings=on";
 
 /// An administrator finds the server's own objects first and last, whatever a database holds.
-const ADMIN_OPTIONS: &str = "-c search_path=pg_catalog -c default_transaction_read_only=off \
-     -c statement_timeout=0 -c lock_timeout=0";
+pub(crate) const ADMIN_SEARCH_PATH: &str = "pg_catalog";
+
+const ADMIN_OPTIONS: &str =
+    "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0";
 
 /// Settings of a connection that a proof stands behind; there is no other way to make them.
 #[derive(Debug)]
@@ -63,9 +65,9 @@ impl Login {
     /// Rebuilds the settings of an administrator's connection to one database.
     pub(crate) fn of_admin(target: &AdminTarget, database: &str) -> Self {
         let mut settings = base(target.role(), target.password(), database);
-        settings
-            .application_name("slotguard-admin")
-            .options(format!("{STARTUP_OPTIONS} {ADMIN_OPTIONS}"));
+        settings.application_name("slotguard-admin").options(format!(
+            "{STARTUP_OPTIONS} {ADMIN_OPTIONS} -c search_path={ADMIN_SEARCH_PATH}"
+        ));
         through(&mut settings, target.door());
         Self::of_door(settings, target, database)
     }

@@ -805,8 +805,9 @@ fn a_command_line_that_cannot_be_read_repeats_no_secret() {
 /// Codes that no run of a program can show here, and why.
 const EXEMPT: &[(Code, &str)] = &[
     (Code::UrlSecondOpinion, "no text is known on which the two readers disagree"),
-    (Code::LiveDatabase, "needs a pooler that maps names; covered in guard::identity"),
-    (Code::LiveRecovery, "needs a standby; covered in guard::identity"),
+    (Code::LiveDatabase, "needs a pooler that maps names; shown in identity.rs"),
+    (Code::LiveRecovery, "needs a standby; shown in identity.rs"),
+    (Code::AdminSettings, "needs a pooler that drops options; shown in identity.rs"),
     (Code::ServerTooOld, "needs PostgreSQL 14, which is out of support"),
     (Code::MigrationTransaction, "the screening refuses what is known to end a transaction first"),
     (Code::DescriptorsOpen, "needs a kernel older than 5.11"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use guard::diagnostic::Code;
 
 use crate::support::pooler::{self, Pooler};
-use crate::support::run::Outcome;
+use crate::support::run::{Outcome, SECRET};
 use crate::support::server::{Server, password};
 
 /// Expects that `confirm` and `apply` refuse the slot's database with this code.
@@ -67,7 +67,9 @@ fn wait_for(server: &Server, condition: &str) {
 fn pooled(server: &Server, databases: &str, settings: &str) -> Pooler {
     let (one, two) = (password(1), password(2));
     let root = server.cluster().password();
-    let logins = [("slot_1", &*one), ("slot_2", &*two), ("postgres", root)];
+    let admin = format!("{SECRET}-of-admin");
+    let logins =
+        [("slot_1", &*one), ("slot_2", &*two), ("postgres", root), ("preview_admin", &admin)];
     let pooler = Pooler::start(server.cluster(), databases, &logins, settings);
     server.configure_at(pooler.port(), "");
     pooler
@@ -112,6 +114,21 @@ fn a_pooler_that_knows_no_options() {
     let server = Server::new();
     let _pooler = pooled(&server, &alias(&server, "app_production", Some("postgres")), "");
     caught(&server, 1, Code::LoginRefused);
+}
+
+#[test]
+fn an_administrator_behind_a_pooler() {
+    if !pooler::installed("identity::an_administrator_behind_a_pooler") {
+        return;
+    }
+    let server = Server::new();
+    let everywhere = format!("* = host=127.0.0.1 port={}", server.port());
+    let pooler = pooled(&server, &everywhere, OPTIONS_DROPPED);
+    let check = server.provision_at(pooler.port(), &["--check"]).format("json").run();
+    check.denied(Code::AdminSettings);
+    server.reset(1).format("json").run().denied(Code::AdminSettings);
+    server.configure("");
+    server.provision(&["--check"]).run().accepted();
 }
 
 const BY_TRANSACTION: &str = "ignore_startup_parameters = options\npool_mode = transaction";

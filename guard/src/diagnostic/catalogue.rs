@@ -664,6 +664,14 @@ catalogue! {
         bad: "a disk without room for the copy",
         good: "a server that has room",
     }
+    AdminSettings "SG5207" Denied {
+        summary: "an administrator's session lacks its settings",
+        condition: "After connecting, `search_path` is not the one that the session asked for: a pooler before the server drops start-up options.",
+        effect: "In a slot's database, an operator or a function of the slot could answer in the place of the server's own, with the administrator's rights.",
+        way_out: "Connect the administrator to the server directly, by its own port or by `--admin-socket`.",
+        bad: "pgbouncer with ignore_startup_parameters = options",
+        good: "the server's own port",
+    }
     ProvisionRole "SG5301" BadData {
         summary: "a role is not as provisioning makes it",
         condition: "A role of the slots is missing, cannot log in, has no password, or has an attribute or a grant that it must not have.",

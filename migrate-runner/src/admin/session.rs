@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::{Client, Error};
 
-use crate::connection::{Login, cause};
+use crate::connection::{ADMIN_SEARCH_PATH, Login, cause};
 use crate::live;
 
 /// The oldest major version whose defaults fit.
@@ -39,12 +39,14 @@ pub(super) struct Server {
     in_recovery: bool,
     user: String,
     superuser: bool,
+    search_path: String,
 }
 
 const SERVER: &str = "SELECT pg_catalog.json_build_object(\
      'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
      'system_identifier', (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), \
      'in_recovery', pg_catalog.pg_is_in_recovery(), 'user', current_user, \
+     'search_path', pg_catalog.current_setting('search_path'), \
      'superuser', (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user))";
 
 /// From 15.8 on, a superuser can be kept from reading views at all.
@@ -139,6 +141,15 @@ fn judge(server: &Server, target: &AdminTarget, authority: Authority) -> Result<
             "the slots' server is too old",
             format!("PostgreSQL {}", server.version / 10_000),
             "PostgreSQL 15 or later",
+        ));
+    }
+    // A pooler can drop the options; then a slot's operator could answer with our rights.
+    if server.search_path != ADMIN_SEARCH_PATH {
+        return Err(Denial::new(
+            Code::AdminSettings,
+            "an administrator's session lacks the settings that were asked for",
+            format!("search_path = `{}`", shown(&server.search_path)),
+            format!("search_path = `{ADMIN_SEARCH_PATH}`, on a direct connection"),
         ));
     }
     let fits = match authority {

@@ -114,6 +114,15 @@ impl Server {
         self.administer("provision", args)
     }
 
+    /// As [`Server::provision`], by another port of loopback.
+    pub(crate) fn provision_at(&self, port: u16, args: &[&str]) -> Run {
+        let root = self.cluster.password();
+        let url = format!("postgresql://postgres:{root}@127.0.0.1:{port}/postgres");
+        self.place.write("secrets/elsewhere.url", 0o600, &url);
+        let file = self.place.text("secrets/elsewhere.url");
+        self.place.migrate("provision", &[&["--admin-url-file", &file], args].concat())
+    }
+
     /// Prepares the stamp of production.
     pub(crate) fn protect(&self) -> Run {
         let args = ["--as", "production", "--database", "app_production", "--yes"];
