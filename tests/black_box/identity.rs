@@ -19,6 +19,26 @@ fn caught(server: &Server, slot: u8, code: Code) {
     apply(server, slot).denied(code);
 }
 
+/// Expects that the slot's database is taken for its own; returns what was said.
+#[track_caller]
+fn not_caught(server: &Server, slot: u8) -> String {
+    let outcome = server.confirm(slot).run();
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    outcome.said()
+}
+
+/// Expects that `provision --check` names the slot's database with this code.
+#[track_caller]
+fn found_by_check(server: &Server, slot: u8, code: Code) {
+    let outcome = server.provision(&["--check"]).format("json").run();
+    let findings = outcome.objects()[0]["findings"].clone();
+    let names = |finding: &serde_json::Value| {
+        let message = finding["message"].as_str().unwrap();
+        finding["code"] == code.id() && message.contains(&format!("`app_preview_{slot}`"))
+    };
+    assert!(findings.as_array().unwrap().iter().any(names), "{code}: {findings}");
+}
+
 /// Runs `apply` with one migration.
 fn apply(server: &Server, slot: u8) -> Outcome {
     let directory = migration(server, slot);
@@ -29,6 +49,87 @@ fn migration(server: &Server, slot: u8) -> String {
     let directory = format!("previews/feature-{slot}/migrations");
     server.place.write(&format!("{directory}/V1__mark.sql"), 0o644, "CREATE TABLE mark ();");
     server.place.text(&directory)
+}
+
+/// Production with a ledger of its own, as every application with migrations has one.
+fn give_production_a_ledger(server: &Server) {
+    server.sql(
+        "app_production",
+        "CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY, name varchar(255),
+             applied_on varchar(255), checksum varchar(255));
+         INSERT INTO refinery_schema_history VALUES (7, 'real', '2026-01-02T03:04:05Z', '1')",
+    );
+}
+
+/// A slot's own migrations have made the tables that production has.
+fn give_columns(server: &Server, slot: u8) {
+    let (role, database) = (format!("slot_{slot}"), format!("app_preview_{slot}"));
+    let columns = "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL)";
+    server.cluster().run_sql_as(&role, &password(slot), &database, columns).unwrap();
+}
+
+fn provisioned_without_protection() -> Server {
+    let server = Server::bare();
+    server.provision(&["--yes"]).run().accepted();
+    server
+}
+
+#[test]
+fn a_dump_of_unstamped_production_over_a_preview() {
+    let server = provisioned_without_protection();
+    let clean = server.dump("app_production", &["--clean"]);
+    server.restore("app_preview_1", &clean);
+    assert!(server.tables("app_preview_1").contains("customers"));
+    not_caught(&server, 1);
+    found_by_check(&server, 1, Code::ProvisionOwner);
+
+    give_production_a_ledger(&server);
+    server.restore("app_preview_1", &server.dump("app_production", &["--clean"]));
+    caught(&server, 1, Code::StampLedger);
+    // A reset puts an end to it.
+    server.reset(1).run().accepted();
+    server.confirm(1).run().accepted();
+
+    server.restore("app_preview_2", &server.dump("app_production", &[]));
+    caught(&server, 2, Code::StampLedger);
+    server.reset(2).run().accepted();
+    server.restore("app_preview_2", &server.dump("app_production", &["--no-owner"]));
+    not_caught(&server, 2);
+    found_by_check(&server, 2, Code::ProvisionOwner);
+    // The rows of production's ledger are no migrations of this slot's.
+    apply(&server, 2).denied(Code::MigrationMissing);
+}
+
+#[test]
+fn a_data_only_dump_of_unstamped_production() {
+    let server = provisioned_without_protection();
+    give_columns(&server, 1);
+    server.restore("app_preview_1", &server.dump("app_production", &["--data-only"]));
+    assert!(server.sql("app_preview_1", "TABLE customers").contains("a real customer"));
+    not_caught(&server, 1);
+    server.provision(&["--database", "app_production", "--yes"]).run().accepted();
+    server.protect().run().accepted();
+    server.provision(&["--check"]).run().accepted();
+}
+
+#[test]
+fn a_dump_of_stamped_production_over_a_preview() {
+    let server = Server::new();
+    server.restore("app_preview_1", &server.dump("app_production", &["--clean"]));
+    caught(&server, 1, Code::StampRow);
+    server.restore("app_preview_2", &server.dump("app_production", &[]));
+    caught(&server, 2, Code::StampRow);
+    let data = server.dump("app_production", &["--data-only"]);
+    give_columns(&server, 3);
+    server.restore("app_preview_3", &data);
+    caught(&server, 3, Code::StampRow);
+
+    // The slot's own role may not write the row, and so does not bring it along.
+    server.reset(3).run().accepted();
+    give_columns(&server, 3);
+    server.restore_as("slot_3", &password(3), "app_preview_3", &data);
+    assert!(server.sql("app_preview_3", "TABLE customers").contains("a real customer"));
+    not_caught(&server, 3);
 }
 
 #[test]

@@ -714,7 +714,7 @@ catalogue! {
     }
     ProvisionOwner "SG5306" BadData {
         summary: "something belongs to another role than it must",
-        condition: "A slot's database or the seed is not `preview_admin`'s, its schema `public` is not the slot's, or a slot's role owns something outside its database.",
+        condition: "A slot's database or the seed is not `preview_admin`'s, its schema `public` is not the slot's, it holds tables of somebody else, or a slot's role owns something outside its database.",
         effect: "An owner can let everybody in, lift limits and change the stamp.",
         way_out: "Run `migrate-runner provision`, or `adopt` for a database that was made by hand.",
         bad: "ALTER DATABASE app_preview_1 OWNER TO slot_1",

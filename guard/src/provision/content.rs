@@ -35,6 +35,14 @@ pub(super) fn judge(
         let expected = format!("owner `{}`", slot.role);
         find(findings, Code::ProvisionOwner, message, format!("owner `{found}`"), expected);
     }
+    for owner in &content.table_owners {
+        if *owner != slot.role && owner != ADMIN_ROLE {
+            let message = format!("`{}` holds tables of somebody else", content.database);
+            let found = format!("tables of `{}`", shown(owner));
+            let expected = format!("tables of `{}` only", slot.role);
+            find(findings, Code::ProvisionOwner, message, found, expected);
+        }
+    }
     judge_pins(facts, content, &slot.role, findings);
 }
 

@@ -166,6 +166,8 @@ pub struct ContentFacts {
     pub superuser_definers: Vec<String>,
     /// The server's restricted functions that somebody beside superusers may call all the same.
     pub opened_functions: Vec<String>,
+    /// The owners of its tables, views and sequences, beside those of extensions.
+    pub table_owners: Vec<String>,
     /// The owner of the schema `public`.
     pub public_owner: Option<String>,
     /// The stamp's table.

@@ -151,6 +151,12 @@ fn content(database: &str) -> String {
              CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a \
              WHERE a.grantee <> p.proowner AND NOT EXISTS (\
                  SELECT FROM aclexplode(i.initprivs) b WHERE b.grantee = a.grantee)), \
+         'table_owners', (SELECT coalesce(json_agg(DISTINCT pg_get_userbyid(c.relowner)), '[]') \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
+             AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_') \
+             AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_class'::regclass \
+                 AND x.objid = c.oid AND x.deptype = 'e')), \
          'public_owner', (SELECT pg_get_userbyid(nspowner) FROM pg_namespace \
              WHERE nspname = 'public'), \
          'stamp_table', {}, 'ledger', {})",

@@ -1,5 +1,6 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
+pub(crate) mod dump;
 pub(crate) mod place;
 pub(crate) mod pooler;
 pub(crate) mod ports;
