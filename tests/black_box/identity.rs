@@ -27,6 +27,13 @@ fn not_caught(server: &Server, slot: u8) -> String {
     outcome.said()
 }
 
+/// Expects that the slot's database is taken for its own, with this warning.
+#[track_caller]
+fn warned(server: &Server, slot: u8, code: Code) {
+    let said = not_caught(server, slot);
+    assert!(said.contains(code.id()), "{code}: {said}");
+}
+
 /// Expects that `provision --check` names the slot's database with this code.
 #[track_caller]
 fn found_by_check(server: &Server, slot: u8, code: Code) {
@@ -72,6 +79,12 @@ fn provisioned_without_protection() -> Server {
     let server = Server::bare();
     server.provision(&["--yes"]).run().accepted();
     server
+}
+
+/// Replaces a slot's database by what the SQL makes.
+fn replace(server: &Server, slot: u8, text: &str) {
+    server.sql("postgres", &format!("DROP DATABASE app_preview_{slot} WITH (FORCE)"));
+    server.sql("postgres", &format!("\\set ON_ERROR_STOP off\n{text}"));
 }
 
 #[test]
@@ -130,6 +143,28 @@ fn a_dump_of_stamped_production_over_a_preview() {
     server.restore_as("slot_3", &password(3), "app_preview_3", &data);
     assert!(server.sql("app_preview_3", "TABLE customers").contains("a real customer"));
     not_caught(&server, 3);
+}
+
+#[test]
+fn a_dump_of_stamped_production_in_a_database_made_by_hand() {
+    let server = Server::by_hand();
+    warned(&server, 1, Code::NotStamped);
+    server.protect().run().accepted();
+    server.restore("app_preview_1", &server.dump("app_production", &[]));
+    caught(&server, 1, Code::StampRow);
+}
+
+#[test]
+fn a_copy_by_template() {
+    let server = Server::new();
+    let copy = "CREATE DATABASE app_preview_1 TEMPLATE app_preview_2 OWNER preview_admin;";
+    replace(&server, 1, copy);
+    server.sql("postgres", "REVOKE ALL ON DATABASE app_preview_1 FROM PUBLIC");
+    caught(&server, 1, Code::LoginRefused);
+    server.sql("postgres", "GRANT CONNECT ON DATABASE app_preview_1 TO slot_1");
+    caught(&server, 1, Code::StampRow);
+    server.configure("require_stamp = true");
+    caught(&server, 1, Code::StampMissing);
 }
 
 #[test]

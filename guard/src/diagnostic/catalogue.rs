@@ -554,7 +554,7 @@ catalogue! {
     }
     StampRow "SG5008" Denied {
         summary: "the content of the database is not what was stamped",
-        condition: "The table `slotguard.identity` is missing, not the administrator's, or does not hold exactly one row with the stamp's nonce.",
+        condition: "The table `slotguard.identity` is missing, not the administrator's, or does not hold exactly one row with the stamp's nonce; or it is there although the database carries no stamp.",
         effect: "Somebody's data was restored into the database, production's perhaps.",
         way_out: "Reset the slot: `migrate-runner reset --slot S --to seed`.",
         bad: "a data-only restore of another stamped database",

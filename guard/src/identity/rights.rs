@@ -57,6 +57,11 @@ pub(super) fn judge(
     judge_attributes(target, rights)?;
     let production = rights.reaches.iter().find(|reach| is_production(target, reach));
     let Some(stamp) = stamp else {
+        if rights.stamp_table.is_some() {
+            // It travels with a dump and a copy; the comment does not.
+            let found = format!("a table `{TABLE}` in a database without a stamp");
+            return Err(refuse_row(target, found));
+        }
         let message = |reach: &Reach| {
             format!("role `{}` may also connect to `{}`", target.role(), shown(&reach.database))
         };
@@ -122,14 +127,7 @@ fn judge_row(
     rights: &RightsFacts,
     rows: Option<&[String]>,
 ) -> Result<(), Denial> {
-    let refuse = |found: String| {
-        Err(Denial::new(
-            Code::StampRow,
-            format!("what is inside `{}` is not what was stamped", target.database()),
-            found,
-            format!("exactly one row in `{TABLE}`, with the nonce of the stamp"),
-        ))
-    };
+    let refuse = |found: String| Err(refuse_row(target, found));
     let table = rights.stamp_table.as_ref();
     if !table.is_some_and(|table| table.plain && table.owner == rights.owner) {
         return refuse(format!("no table `{TABLE}` of the administrator's"));
@@ -140,6 +138,15 @@ fn judge_row(
         Some(rows) => refuse(format!("{} rows", rows.len())),
         None => refuse("a table that was not read".to_owned()),
     }
+}
+
+fn refuse_row(target: &VerifiedTarget, found: String) -> Denial {
+    Denial::new(
+        Code::StampRow,
+        format!("what is inside `{}` is not what was stamped", target.database()),
+        found,
+        format!("exactly one row in `{TABLE}`, with the nonce of the stamp"),
+    )
 }
 
 /// The ledger that was there when the stamp was made must be there still; a restore makes another.
@@ -252,6 +259,7 @@ mod tests {
         let unstamped = |change: fn(&mut Case)| {
             let mut case = provisioned();
             case.stamp = None;
+            case.rights.stamp_table = None;
             change(&mut case);
             judged(&case)
         };
@@ -266,5 +274,7 @@ mod tests {
             unstamped(|c| c.rights.attributes = vec!["SUPERUSER".to_owned()]),
             Err(Code::LiveRights)
         );
+        let came_along = |c: &mut Case| c.rights.stamp_table = Some(table(8, "postgres"));
+        assert_eq!(unstamped(came_along), Err(Code::StampRow));
     }
 }
