@@ -1,12 +1,14 @@
 //! What a live database can be besides the slot's own, and which check sees it.
 //!
-//! What is not caught has a test that shows it.
+//! `docs/identity.md` is the table of this module: each row names its test here, and the last test
+//! holds the table against what the tests assert. What is not caught has a test that shows it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
 use std::time::Duration;
 
 use guard::diagnostic::Code;
+use throwaway_postgres::CopyAs;
 
 use crate::support::pooler::{self, Pooler};
 use crate::support::run::{Outcome, SECRET};
@@ -87,6 +89,11 @@ fn replace(server: &Server, slot: u8, text: &str) {
     server.sql("postgres", &format!("\\set ON_ERROR_STOP off\n{text}"));
 }
 
+fn system_identifier(server: &Server) -> String {
+    let text = "SELECT system_identifier FROM pg_control_system()";
+    server.sql("postgres", text).trim().to_owned()
+}
+
 #[test]
 fn a_dump_of_unstamped_production_over_a_preview() {
     let server = provisioned_without_protection();
@@ -155,6 +162,79 @@ fn a_dump_of_stamped_production_in_a_database_made_by_hand() {
 }
 
 #[test]
+fn production_created_anew_under_the_preview_s_name() {
+    let server = provisioned_without_protection();
+    let create = |slot: u8| {
+        let dump = server.dump("app_production", &["--create"]);
+        replace(&server, slot, &dump.replace("app_production", &format!("app_preview_{slot}")));
+        assert!(server.tables(&format!("app_preview_{slot}")).contains("customers"));
+    };
+    create(1);
+    // The dump brings production's own rights: no slot may enter.
+    caught(&server, 1, Code::LoginRefused);
+    server.sql("postgres", "GRANT CONNECT ON DATABASE app_preview_1 TO PUBLIC");
+    warned(&server, 1, Code::NotStamped);
+    server.configure("require_stamp = true");
+    caught(&server, 1, Code::StampMissing);
+
+    server.configure("");
+    server.protect().run().accepted();
+    create(2);
+    server.sql("postgres", "GRANT CONNECT ON DATABASE app_preview_2 TO PUBLIC");
+    caught(&server, 2, Code::StampedProduction);
+}
+
+#[test]
+fn a_preview_created_anew_from_its_own_dump() {
+    let server = Server::new();
+    replace(&server, 1, &server.dump("app_preview_1", &["--create"]));
+    caught(&server, 1, Code::StampMismatch);
+}
+
+#[test]
+fn another_cluster_with_an_unstamped_preview() {
+    let (ours, theirs) = (Server::bare(), Server::by_hand());
+    warned(&theirs, 1, Code::NotStamped);
+    theirs.configure("require_stamp = true");
+    caught(&theirs, 1, Code::StampMissing);
+    theirs.configure(&format!("system_identifier = \"{}\"", system_identifier(&ours)));
+    caught(&theirs, 1, Code::LiveServer);
+}
+
+#[test]
+fn another_cluster_stamped_by_another_installation() {
+    let (ours, theirs) = (Server::bare(), Server::new());
+    not_caught(&theirs, 1);
+    theirs.configure("require_stamp = true");
+    not_caught(&theirs, 1);
+    theirs.configure(&format!("system_identifier = \"{}\"", system_identifier(&ours)));
+    caught(&theirs, 1, Code::LiveServer);
+}
+
+#[test]
+fn a_standby() {
+    let server = Server::new();
+    let standby = server.cluster().copy(CopyAs::Standby).unwrap();
+    server.configure_at(standby.port(), "");
+    caught(&server, 1, Code::LiveRecovery);
+    server.provision_at(standby.port(), &["--check"]).run().refused(Code::LiveRecovery);
+}
+
+#[test]
+fn a_physical_copy_of_the_cluster() {
+    let server = Server::new();
+    let copy = server.cluster().copy(CopyAs::Primary).unwrap();
+    let url = format!("postgresql://slot_1@127.0.0.1:{}/app_preview_1", copy.port());
+    let check = ["--slot", "preview-1", "--database-url", &url];
+    server.place.check(&check).format("json").run().denied(Code::ForeignEndpoint);
+    // Where the address itself leads to the copy, everything that identifies a server is the same.
+    let pin =
+        format!("require_stamp = true\nsystem_identifier = \"{}\"", system_identifier(&server));
+    server.configure_at(copy.port(), &pin);
+    not_caught(&server, 1);
+}
+
+#[test]
 fn a_copy_by_template() {
     let server = Server::new();
     let copy = "CREATE DATABASE app_preview_1 TEMPLATE app_preview_2 OWNER preview_admin;";
@@ -165,6 +245,34 @@ fn a_copy_by_template() {
     caught(&server, 1, Code::StampRow);
     server.configure("require_stamp = true");
     caught(&server, 1, Code::StampMissing);
+}
+
+#[test]
+fn a_renamed_database() {
+    let server = provisioned_without_protection();
+    let rename = |slot: u8, from: &str| {
+        let to = format!("app_preview_{slot}");
+        replace(&server, slot, &format!("ALTER DATABASE {from} RENAME TO {to}"));
+        let let_in = || {
+            server.sql("postgres", &format!("GRANT CONNECT ON DATABASE {to} TO slot_{slot}"));
+        };
+        caught(&server, slot, Code::LoginRefused);
+        let_in();
+    };
+    rename(1, "app_preview_2");
+    caught(&server, 1, Code::StampMismatch);
+    server.provision(&["--yes"]).run().accepted();
+
+    rename(3, "app_production");
+    warned(&server, 3, Code::NotStamped);
+    server.configure("require_stamp = true");
+    caught(&server, 3, Code::StampMissing);
+    server.configure("");
+    server.sql("postgres", "ALTER DATABASE app_preview_3 RENAME TO app_production");
+    server.protect().run().accepted();
+    server.provision(&["--yes"]).run().accepted();
+    rename(3, "app_production");
+    caught(&server, 3, Code::StampedProduction);
 }
 
 #[test]
@@ -321,4 +429,50 @@ fn in_the_gap(server: &Server, pooler: &Pooler, change: impl FnOnce()) -> Outcom
         pooler.resume("app_preview_1");
         applying.join().unwrap()
     })
+}
+
+/// The rows of the table: what was asserted, by name, and the test.
+fn documented() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/identity.md"))
+        .unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> =
+            line.strip_prefix("| ")?.trim_end_matches(" |").split(" | ").collect();
+        let [_, answer, test] = cells[..] else { panic!("three columns: {line}") };
+        let test = test.strip_prefix('`')?.strip_suffix('`')?;
+        Some((answer.to_owned(), test.to_owned()))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// The body of each test of this module, by name.
+fn bodies() -> Vec<(&'static str, &'static str)> {
+    let tests = include_str!("identity.rs").split("\n#[test]\nfn ").skip(1);
+    let own = |text: &'static str| {
+        let (name, rest) = text.split_once("()").unwrap();
+        (name, rest.split("\n}\n").next().unwrap())
+    };
+    tests.map(own).collect()
+}
+
+#[test]
+fn the_table_says_what_the_tests_assert() {
+    let rows = documented();
+    assert!(rows.len() >= 20, "{rows:?}");
+    for (name, body) in bodies().into_iter().filter(|(name, _)| !name.starts_with("the_table")) {
+        let answers: Vec<&str> =
+            rows.iter().filter(|(_, test)| test == name).map(|(answer, _)| &**answer).collect();
+        assert!(!answers.is_empty(), "no row names {name}");
+        let answers = answers.join(" ");
+        for code in Code::ALL {
+            let asserted = body.contains(&format!("Code::{code:?})"));
+            assert_eq!(answers.contains(code.id()), asserted, "{code} in {name}: {answers}");
+        }
+        let passes = ["not_caught(", "warned("];
+        let passes = passes.iter().any(|helper| body.contains(helper));
+        assert_eq!(answers.contains("**not detectable**"), passes, "{name}: {answers}");
+    }
+    for (_, test) in &rows {
+        assert!(bodies().iter().any(|(name, _)| name == test), "no test is called {test}");
+    }
 }
