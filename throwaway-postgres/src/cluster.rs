@@ -25,6 +25,8 @@ pub struct Cluster {
     server: ServerProcess,
     directory: RunDirectory,
     user: ServerUser,
+    settings: Settings,
+    log: Log,
     data: PathBuf,
     port: u16,
     password: Password,
@@ -87,11 +89,12 @@ impl ClusterBuilder {
         let user = ServerUser::for_this_process()?;
         let password = Password::generate().map_err(|source| StartError::Password { source })?;
         let directory = RunDirectory::make(self.base.as_deref(), &user, self.programs.directory())?;
+        let log = Log::new(directory.new_file(LOG)?);
         let launch = Launch {
             programs: &self.programs,
             user: &user,
             directory: &directory,
-            log: &Log::new(directory.new_file(LOG)?),
+            log: &log,
             settings: &settings,
         };
         launch.initdb(&password)?;
@@ -101,6 +104,8 @@ impl ClusterBuilder {
             server,
             directory,
             user,
+            settings,
+            log,
             port,
             password,
             builder: self,
@@ -223,6 +228,37 @@ impl Cluster {
             password: self.password(),
             database,
         }
+    }
+
+    /// Ends the server at once, the way a crash does, and keeps the cluster for [`Cluster::restart`].
+    ///
+    /// Sessions break off, nothing is flushed, and the next start recovers from the write-ahead log.
+    /// It is SIGQUIT and no power failure: what the server gave to the kernel is not lost. Without the
+    /// setting `synchronous_commit=on`, the last moment's commits are.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`] when the server does not end.
+    pub fn crash(&mut self) -> Result<(), StopError> {
+        self.server.crash()
+    }
+
+    /// Starts the server again after [`Cluster::crash`]: the same files, settings, password and port.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when the server still runs, does not come up, or its port stays taken; the
+    /// cluster is kept, so this can be tried again.
+    pub fn restart(&mut self) -> Result<(), StartError> {
+        let launch = Launch {
+            programs: &self.programs,
+            user: &self.user,
+            directory: &self.directory,
+            log: &self.log,
+            settings: &self.settings,
+        };
+        self.server = launch.server_again(self.port)?;
+        Ok(())
     }
 
     /// Ends the server and removes the cluster, as dropping it does, and tells what went wrong.

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -189,6 +190,20 @@ impl Launch<'_> {
         }
     }
 
+    /// Starts the server on the port that it had before it ended.
+    ///
+    /// While nobody listened, the kernel may have lent the port to somebody's outgoing connection.
+    pub(crate) fn server_again(&self, port: u16) -> Result<ServerProcess, StartError> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            match self.server_on(port) {
+                Err(StartError::PortInUse { .. }) if attempts > 0 => attempts -= 1,
+                started => return started,
+            }
+            thread::sleep(PORT_PAUSE);
+        }
+    }
+
     fn server_on(&self, port: u16) -> Result<ServerProcess, StartError> {
         let log_start = self.log.len();
         let mut command = command::as_user(&self.programs.postgres(), self.user);
@@ -301,6 +316,7 @@ const PASSWORD_FILE: &str = "password";
 const ADDRESS_IN_USE: &str = "Address already in use";
 
 const ATTEMPTS: u32 = 20;
+const PORT_PAUSE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

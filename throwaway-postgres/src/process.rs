@@ -61,8 +61,17 @@ impl ServerProcess {
 
     /// Ends the process; safe to repeat.
     pub(crate) fn end(&mut self) -> Result<(), StopError> {
+        self.end_by(&LADDER)
+    }
+
+    /// Ends the process without letting it put anything in order; safe to repeat.
+    pub(crate) fn crash(&mut self) -> Result<(), StopError> {
+        self.end_by(&LADDER[1..])
+    }
+
+    fn end_by(&mut self, ladder: &[(Signal, Duration)]) -> Result<(), StopError> {
         let pid = self.id();
-        for (signal, patience) in LADDER {
+        for &(signal, patience) in ladder {
             if let Some(pid) = Pid::from_raw(pid.cast_signed())
                 && self.is_running()
             {
@@ -107,6 +116,7 @@ pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// the server's shared memory behind.
 const LADDER: [(Signal, Duration); 3] = [
     (Signal::INT, Duration::from_secs(10)),
-    (Signal::QUIT, Duration::from_secs(5)),
+    // The server itself gives its children 5 s before it kills them.
+    (Signal::QUIT, Duration::from_secs(10)),
     (Signal::KILL, Duration::from_secs(5)),
 ];

@@ -217,8 +217,49 @@ fn long_texts_and_long_answers_do_not_wait_for_each_other() {
 }
 
 #[test]
+fn a_crashed_server_comes_back_with_what_was_committed() {
+    let scratch = Scratch::new();
+    let cluster = scratch.cluster().setting("app.greeting", "hello");
+    let mut cluster = cluster.setting("synchronous_commit", "on").start().unwrap();
+    let identity = "SELECT system_identifier FROM pg_control_system()";
+    let before = cluster.run_sql("postgres", identity).unwrap();
+    let (port, password) = (cluster.port(), cluster.password().to_owned());
+    cluster.run_sql("postgres", "CREATE TABLE kept AS SELECT 1 AS one").unwrap();
+    for _ in 0..2 {
+        let crashed = Processes::one(cluster.pid());
+        cluster.crash().unwrap();
+        assert_eq!(crashed.still_there(), []);
+        failure(cluster.run_sql("postgres", "SELECT 1"));
+        cluster.crash().unwrap();
+
+        cluster.restart().unwrap();
+        assert_eq!((cluster.port(), cluster.password()), (port, password.as_str()));
+        assert_eq!(cluster.run_sql("postgres", identity).unwrap(), before);
+        assert_eq!(
+            cluster.run_sql("postgres", "TABLE kept; SHOW app.greeting").unwrap(),
+            "1\nhello\n"
+        );
+    }
+    let log = fs::read_to_string(cluster.socket_dir().join("server.log")).unwrap();
+    assert_eq!(log.matches("automatic recovery in progress").count(), 2, "{log}");
+    cluster.stop().unwrap();
+    scratch.assert_empty();
+}
+
+#[test]
+fn a_running_server_is_not_started_twice() {
+    let scratch = Scratch::new();
+    let mut cluster = scratch.cluster().start().unwrap();
+    let server = cluster.pid();
+    let error = cluster.restart().unwrap_err();
+    assert!(error.to_string().contains("postmaster.pid"), "{error}");
+    assert_eq!(cluster.pid(), server);
+    assert_eq!(cluster.run_sql("postgres", "SELECT 1").unwrap(), "1\n");
+}
+
+#[test]
 fn a_parent_that_dies_takes_its_server_along() {
-    for way in [WAY_WAIT, WAY_ABORT, WAY_EXIT] {
+    for way in [WAY_WAIT, WAY_ABORT, WAY_EXIT, WAY_CRASH, WAY_RESTART] {
         let scratch = Scratch::new();
         let mut parent = parent_process(&scratch, way);
         let mut lines = BufReader::new(parent.0.stdout.take().unwrap()).lines();
@@ -284,7 +325,11 @@ fn parent() {
     let (Some(base), Some(way)) = (variable(BASE), variable(WAY)) else {
         return;
     };
-    let cluster = Cluster::builder(programs()).base_directory(base).start().unwrap();
+    let mut cluster = Cluster::builder(programs()).base_directory(base).start().unwrap();
+    if way == WAY_RESTART {
+        cluster.crash().unwrap();
+        cluster.restart().unwrap();
+    }
     // On a line of its own: the test harness has begun one.
     println!("\n{UP}{}", cluster.pid());
     if way == WAY_DETACH {
@@ -293,8 +338,12 @@ fn parent() {
     }
     io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
     match way.to_str() {
-        Some(WAY_ABORT) => std::process::abort(),
+        Some(WAY_ABORT | WAY_RESTART) => std::process::abort(),
         Some(WAY_EXIT) => std::process::exit(0),
+        Some(WAY_CRASH) => {
+            cluster.crash().unwrap();
+            std::process::abort();
+        }
         _ => cluster.stop().unwrap(),
     }
 }
@@ -477,6 +526,8 @@ const UP: &str = "server is up: ";
 const BASE: &str = "THROWAWAY_POSTGRES_TEST_BASE";
 const WAY: &str = "THROWAWAY_POSTGRES_TEST_WAY";
 const WAY_WAIT: &str = "wait";
+const WAY_CRASH: &str = "crash";
+const WAY_RESTART: &str = "restart";
 const WAY_ABORT: &str = "abort";
 const WAY_EXIT: &str = "exit";
 const WAY_DETACH: &str = "detach";
