@@ -10,6 +10,7 @@ mod build;
 mod cluster;
 mod consent;
 mod copy;
+mod exchange;
 mod plan;
 mod protect;
 mod provision;

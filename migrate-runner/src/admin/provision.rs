@@ -10,9 +10,10 @@ use step_report::console::Console;
 use step_report::exit::ExitStatus;
 
 use super::build::{self, Source};
+use super::exchange::exchange;
 use super::plan::{self, Step};
 use super::report::{self, Plan};
-use super::reset::{exchange, find, lock};
+use super::reset::{find, lock};
 use super::secrets::{self, PasswordFiles};
 use super::session::{AdminSession, Authority};
 use super::{cluster, consent, seed};

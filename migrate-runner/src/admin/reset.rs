@@ -6,28 +6,20 @@
 
 use std::time::{Duration, Instant};
 
-use guard::admin::AdminTarget;
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, shown};
-use guard::provision::{
-    ADMIN_ROLE, DatabaseFacts, SEED_DATABASE, SlotRole, Wanted, next_name, old_name,
-};
+use guard::provision::{ADMIN_ROLE, DatabaseFacts, SEED_DATABASE, SlotRole, Wanted, old_name};
 use guard::slot::SlotId;
 use guard::stamp::{Kind, Reading, Stamp};
 use step_report::console::Console;
 
-use super::build::{self, IN_USE, Source};
+use super::build::{self, Source};
+use super::exchange::exchange;
 use super::report::{self, Progress};
 use super::secrets;
 use super::session::AdminSession;
 use super::sql;
 use crate::options::ResetSource;
-
-/// How often the exchange is tried; each try waits up to five seconds for sessions to end.
-const TRIES: u32 = 2;
-
-/// How long between two looks at the sessions that must end.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long between two words about a copy that takes long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -181,76 +173,4 @@ async fn find_source(
         }
         _ => Ok(Source { database: live.name, size: live.size }),
     }
-}
-
-/// Renames both databases in one transaction while the old one's sessions are ended.
-///
-/// Returns how long the name led nowhere, at most.
-pub(super) async fn exchange(
-    target: &AdminTarget,
-    admin: &AdminSession,
-    database: &str,
-) -> Result<Duration, Denial> {
-    let (current, next, old) =
-        (sql::name(database), sql::name(&next_name(database)), sql::name(&old_name(database)));
-    build::drop_own(admin, &old_name(database)).await?;
-    let exists = find(admin, database).await?.is_some();
-    let first =
-        if exists { format!("ALTER DATABASE {current} RENAME TO {old};") } else { String::new() };
-    let statements = format!("BEGIN; {first} ALTER DATABASE {next} RENAME TO {current}; COMMIT");
-    let helper = build::open(target).await?;
-    for _ in 0..TRIES {
-        let started = Instant::now();
-        match while_ending_sessions(&helper, database, admin.attempt(&statements)).await {
-            Ok(()) => return Ok(started.elapsed()),
-            Err(error) if error.code().is_some_and(|code| code.code() == IN_USE) => {
-                admin.run("ROLLBACK").await?;
-            }
-            Err(error) => {
-                let _ = admin.attempt("ROLLBACK").await;
-                return Err(super::session::refused(&statements, &error));
-            }
-        }
-    }
-    Err(Denial::new(
-        Code::ResetBusy,
-        format!("`{database}` is still in use"),
-        who_is_in(&helper, database).await?,
-        "sessions of the slot's role only, which are ended",
-    ))
-}
-
-/// Waits for the rename while another session ends whoever is in the database, again and again:
-/// clients come back while it waits.
-async fn while_ending_sessions<T>(
-    helper: &AdminSession,
-    database: &str,
-    renaming: impl Future<Output = T>,
-) -> T {
-    let statement = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE datname IN ({}, {}) AND pid <> pg_backend_pid() \
-         AND pg_has_role(current_user, usesysid, 'MEMBER')",
-        sql::text(database),
-        sql::text(&next_name(database))
-    );
-    let mut renaming = std::pin::pin!(renaming);
-    loop {
-        if let Err(error) = helper.attempt(&statement).await {
-            tracing::warn!(%error, "a session could not be ended");
-        }
-        if let Ok(done) = tokio::time::timeout(LOOK_AGAIN, renaming.as_mut()).await {
-            return done;
-        }
-    }
-}
-
-async fn who_is_in(helper: &AdminSession, database: &str) -> Result<String, Denial> {
-    let statement = format!(
-        "SELECT 'pid ' || pid || ' of ' || coalesce(usename::text, 'the server') \
-         FROM pg_stat_activity WHERE datname = {} ORDER BY pid LIMIT 5",
-        sql::text(database)
-    );
-    let who = helper.list(&statement).await?;
-    Ok(if who.is_empty() { "a prepared transaction".to_owned() } else { who.join(", ") })
 }

@@ -16,8 +16,9 @@ use step_report::console::{Console, Format};
 
 use super::build;
 use super::copy::Strategy;
+use super::exchange::exchange;
 use super::report;
-use super::reset::{exchange, find, lock};
+use super::reset::{find, lock};
 use super::secrets::{self, random_hex};
 use super::session::{AdminSession, Authority};
 use super::sql;
