@@ -779,7 +779,7 @@ catalogue! {
     ResetBusy "SG5403" Busy {
         summary: "the database is in use, or another reset runs",
         condition: "Another reset of the slot holds its lock, or sessions that cannot be ended (a superuser's, a prepared transaction) keep the database.",
-        effect: "Nothing was exchanged; what was built so far is dropped by the next run.",
+        effect: "Nothing was exchanged; what was built is dropped, now or by the next run.",
         way_out: "End what is named, then try again.",
         bad: "psql as postgres in app_preview_1",
         good: "only the slot's own sessions, which are ended",

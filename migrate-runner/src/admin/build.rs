@@ -1,6 +1,6 @@
 //! Building a database beside the one it will replace: copied, handed over, stamped.
 //!
-//! Until the last step nobody but the administrator may enter it, so nothing that a slot's role does
+//! Until it is exchanged nobody but the administrator may enter it, so nothing that a slot's role does
 //! can get in between.
 
 use guard::admin::{AdminTarget, MAINTENANCE_DATABASE};
@@ -10,7 +10,6 @@ use guard::stamp::{Kind, SCHEMA, Stamp, TABLE};
 use serde::Deserialize;
 
 use super::copy::Strategy;
-use super::plan::grant_own;
 use super::secrets::random_hex;
 use super::session::{AdminSession, Authority};
 use super::sql;
@@ -83,7 +82,6 @@ async fn copy_and_stamp(
     let stamp = Stamp { kind, system_identifier, oid: pins.oid, nonce };
     drop(inside);
     admin.run(&comment(&next, &stamp)).await?;
-    admin.run(&grant_own(&next, &slot.role)).await?;
     Ok(Built { strategy, stamp })
 }
 
@@ -123,6 +121,9 @@ pub(super) async fn create(
 /// SQLSTATE of `object_in_use`.
 pub(super) const IN_USE: &str = "55006";
 
+/// SQLSTATE of `insufficient_privilege`: a superuser's session is not the administrator's to end.
+const NOT_ALLOWED: &str = "42501";
+
 /// Drops a database of the administrator's, with the sessions in it; nothing where there is none.
 ///
 /// # Errors
@@ -134,9 +135,7 @@ pub(super) async fn drop_own(admin: &AdminSession, database: &str) -> Result<(),
     );
     match admin.list(&question).await?.first() {
         None => Ok(()),
-        Some(owner) if owner == ADMIN_ROLE => {
-            admin.run(&format!("DROP DATABASE {} WITH (FORCE)", sql::name(database))).await
-        }
+        Some(owner) if owner == ADMIN_ROLE => force_drop(admin, database).await,
         Some(owner) => Err(Denial::new(
             Code::ResetUnproven,
             format!("`{}` stands in the way", shown(database)),
@@ -146,18 +145,54 @@ pub(super) async fn drop_own(admin: &AdminSession, database: &str) -> Result<(),
     }
 }
 
+async fn force_drop(admin: &AdminSession, database: &str) -> Result<(), Denial> {
+    let statement = format!("DROP DATABASE {} WITH (FORCE)", sql::name(database));
+    let Err(error) = admin.attempt(&statement).await else { return Ok(()) };
+    match error.code().map(tokio_postgres::error::SqlState::code) {
+        Some(IN_USE | NOT_ALLOWED) => Err(Denial::new(
+            Code::ResetBusy,
+            format!("`{}` cannot be dropped", shown(database)),
+            who_is_in(admin, database).await?,
+            "sessions of the slot's role only, which are ended",
+        )),
+        _ => Err(super::session::refused(&statement, &error)),
+    }
+}
+
+/// Names who keeps a database, for a refusal.
+///
+/// # Errors
+/// Refuses with what the server says.
+pub(super) async fn who_is_in(session: &AdminSession, database: &str) -> Result<String, Denial> {
+    let statement = format!(
+        "SELECT 'pid ' || pid || ' of ' || coalesce(usename::text, 'the server') \
+         FROM pg_stat_activity WHERE datname = {} ORDER BY pid LIMIT 5",
+        sql::text(database)
+    );
+    let who = session.list(&statement).await?;
+    Ok(if who.is_empty() { "a prepared transaction".to_owned() } else { who.join(", ") })
+}
+
 /// Returns the statement that stamps a database.
 pub(super) fn comment(database: &str, stamp: &Stamp) -> String {
     format!("COMMENT ON DATABASE {} IS {}", sql::name(database), sql::text(&stamp.write()))
 }
 
 /// Everything inside must belong to a role that the administrator can hand it over from.
+///
+/// The server does not record what its first superuser owns, so that is looked for in the catalogs.
+/// Extensions may be a superuser's: who installed one in a template meant it for every slot.
 async fn require_owners(inside: &AdminSession, source: &Source, role: &str) -> Result<(), Denial> {
     let question = format!(
-        "SELECT DISTINCT pg_get_userbyid(s.refobjid) FROM pg_shdepend s \
-         JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() \
-         AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' \
-         AND pg_get_userbyid(s.refobjid) NOT IN ({}, {}, {})",
+        "SELECT DISTINCT pg_get_userbyid(o.owner) FROM (\
+             SELECT s.refobjid AS owner FROM pg_shdepend s \
+                 JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() \
+                 AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' \
+                 AND s.classid <> 'pg_extension'::regclass \
+             UNION ALL SELECT x.owner FROM ({FIRST_SUPERUSERS}) x \
+                 WHERE x.owner = 10 AND x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e \
+                     WHERE e.classid = x.class AND e.objid = x.oid AND e.deptype = 'e')) o \
+         WHERE pg_get_userbyid(o.owner) NOT IN ({}, {}, {})",
         sql::text(ADMIN_ROLE),
         sql::text(SEED_ROLE),
         sql::text(role)
@@ -172,6 +207,18 @@ async fn require_owners(inside: &AdminSession, source: &Source, role: &str) -> R
         )),
     }
 }
+
+/// Where objects are that somebody made; 10 is the first superuser, 16384 the first of such objects.
+const FIRST_SUPERUSERS: &str = "\
+     SELECT 'pg_class'::regclass AS class, oid, relowner AS owner FROM pg_class \
+         WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND relnamespace <> 'pg_toast'::regnamespace \
+     UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc \
+     UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace \
+     UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type \
+     UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_event_trigger \
+     UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner FROM pg_foreign_server \
+     UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_publication \
+     UNION ALL SELECT 'pg_language'::regclass, oid, lanowner FROM pg_language";
 
 /// What a stamp pins.
 #[derive(Deserialize)]

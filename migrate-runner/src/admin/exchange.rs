@@ -10,6 +10,7 @@ use guard::diagnostic::{Code, Denial};
 use guard::provision::{next_name, old_name};
 
 use super::build::{self, IN_USE};
+use super::plan::grant_own;
 use super::reset::find;
 use super::session::AdminSession;
 use super::sql;
@@ -20,21 +21,51 @@ const TRIES: u32 = 2;
 /// How long between two looks at the sessions that must end.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Renames both databases in one transaction while the old one's sessions are ended.
+/// Puts `<database>__next` in the place of a database while the old one's sessions are ended.
 ///
-/// Returns how long the name led nowhere, at most.
+/// The role of a slot loses the old one and gets the new one in the same transaction: a role that
+/// may enter two databases, be it for a moment or after a crash, is no slot's. Returns how long the
+/// name led nowhere, at most.
+///
+/// # Errors
+/// Refuses when somebody who cannot be ended is in the database; the new one is dropped then.
 pub(super) async fn exchange(
     target: &AdminTarget,
     admin: &AdminSession,
     database: &str,
+    role: Option<&str>,
+) -> Result<Duration, Denial> {
+    let exchanged = rename_both(target, admin, database, role).await;
+    if exchanged.is_err() {
+        // A lost connection may hide that it was exchanged; then this fails on the same connection.
+        let _ = build::drop_own(admin, &next_name(database)).await;
+    }
+    exchanged
+}
+
+/// Renames both in one transaction.
+async fn rename_both(
+    target: &AdminTarget,
+    admin: &AdminSession,
+    database: &str,
+    role: Option<&str>,
 ) -> Result<Duration, Denial> {
     let (current, next, old) =
         (sql::name(database), sql::name(&next_name(database)), sql::name(&old_name(database)));
     build::drop_own(admin, &old_name(database)).await?;
     let exists = find(admin, database).await?.is_some();
-    let first =
-        if exists { format!("ALTER DATABASE {current} RENAME TO {old};") } else { String::new() };
-    let statements = format!("BEGIN; {first} ALTER DATABASE {next} RENAME TO {current}; COMMIT");
+    let mut statements = String::from("BEGIN; ");
+    if exists {
+        statements += &format!("ALTER DATABASE {current} RENAME TO {old}; ");
+    }
+    statements += &format!("ALTER DATABASE {next} RENAME TO {current}; ");
+    if let Some(role) = role {
+        if exists {
+            statements += &format!("REVOKE ALL ON DATABASE {old} FROM {}; ", sql::name(role));
+        }
+        statements += &format!("{}; ", grant_own(database, role));
+    }
+    statements += "COMMIT";
     let helper = build::open(target).await?;
     for _ in 0..TRIES {
         let started = Instant::now();
@@ -52,7 +83,7 @@ pub(super) async fn exchange(
     Err(Denial::new(
         Code::ResetBusy,
         format!("`{database}` is still in use"),
-        who_is_in(&helper, database).await?,
+        build::who_is_in(&helper, database).await?,
         "sessions of the slot's role only, which are ended",
     ))
 }
@@ -80,14 +111,4 @@ async fn while_ending_sessions<T>(
             return done;
         }
     }
-}
-
-async fn who_is_in(helper: &AdminSession, database: &str) -> Result<String, Denial> {
-    let statement = format!(
-        "SELECT 'pid ' || pid || ' of ' || coalesce(usename::text, 'the server') \
-         FROM pg_stat_activity WHERE datname = {} ORDER BY pid LIMIT 5",
-        sql::text(database)
-    );
-    let who = helper.list(&statement).await?;
-    Ok(if who.is_empty() { "a prepared transaction".to_owned() } else { who.join(", ") })
 }

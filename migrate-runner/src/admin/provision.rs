@@ -171,7 +171,7 @@ async fn make_slot(
     let size = find(admin, SEED_DATABASE).await?.map_or(0, |seed| seed.size);
     let source = Source { database: SEED_DATABASE.to_owned(), size };
     build::slot_database(target, admin, slot, &source).await?;
-    exchange(target, admin, &slot.database).await?;
+    exchange(target, admin, &slot.database, Some(&slot.role)).await?;
     build::drop_own(admin, &old_name(&slot.database)).await
 }
 

@@ -148,6 +148,12 @@ struct ResetDetails<'a> {
     duration_ms: Option<u128>,
 }
 
+#[derive(Serialize)]
+struct LeftOver<'a> {
+    database: &'a str,
+    found: &'a str,
+}
+
 /// Says what a reset is doing.
 pub(super) struct Progress<'a> {
     console: &'a Console,
@@ -192,6 +198,17 @@ impl<'a> Progress<'a> {
     pub(super) fn exchanged(&self, gap: Duration) {
         let words = format!("  exchanged within {} ms", gap.as_millis());
         self.say("reset.exchanged", timed(None, gap), &words);
+    }
+
+    pub(super) fn left_over(&self, database: &str, found: &str) {
+        let words = format!("  left over {database} ({found}); the next reset drops it");
+        match self.console.format() {
+            Format::Json => {
+                let details = LeftOver { database, found };
+                self.console.object(&Event::now(PROGRAM, self.slot, "reset.left_over", details));
+            }
+            Format::Human => self.console.note(&words),
+        }
     }
 }
 

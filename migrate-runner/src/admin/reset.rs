@@ -47,14 +47,15 @@ pub(crate) async fn reset(
     let source = find_source(&admin, config, own, source).await?;
     let progress = Progress::new(console, slot);
     progress.copying(&source.database, source.size);
-    let built = {
-        let building = build::slot_database(&target, &admin, own, &source);
-        with_words(building, || progress.still_copying(started.elapsed())).await?
-    };
+    let building = build::slot_database(&target, &admin, own, &source);
+    let built = with_words(building, || progress.still_copying(started.elapsed())).await?;
     progress.copied(built.strategy, started.elapsed());
-    let gap = exchange(&target, &admin, &own.database).await?;
+    let gap = exchange(&target, &admin, &own.database, Some(&own.role)).await?;
     progress.exchanged(gap);
-    build::drop_own(&admin, &old_name(&own.database)).await?;
+    if let Err(denial) = build::drop_own(&admin, &old_name(&own.database)).await {
+        // The fresh one serves already; the next run drops what is left.
+        progress.left_over(&old_name(&own.database), denial.found());
+    }
     report::reset(console, own, &source, &built, gap, started.elapsed());
     Ok(())
 }

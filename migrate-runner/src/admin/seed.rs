@@ -67,12 +67,18 @@ pub(crate) async fn seed(
     let filler = secrets::seed_owner(config)?;
     let admin = build::open(&target).await?;
     lock(&admin, SEED_DATABASE).await?;
+    // An earlier run that was killed may have built it and not dropped the one before.
+    build::drop_own(&admin, &old_name(SEED_DATABASE)).await?;
+    build::drop_own(&admin, &next_name(SEED_DATABASE)).await?;
     if is_built_from(&admin, &fingerprint).await? {
         report::seed(console, SEED_DATABASE, &fingerprint, "unchanged", counts);
         return Ok(());
     }
-    begin(&target, &admin).await?;
-    fill(console, &filler, content).await?;
+    if let Err(denial) = build_next(console, &target, &admin, &filler, content).await {
+        // The old seed serves on; what cannot be dropped now is dropped by the next run.
+        let _ = build::drop_own(&admin, &next_name(SEED_DATABASE)).await;
+        return Err(denial);
+    }
     complete(&target, &admin, &fingerprint).await?;
     report::seed(console, SEED_DATABASE, &fingerprint, "built", counts);
     Ok(())
@@ -86,6 +92,17 @@ pub(super) async fn build_empty(target: &AdminTarget, admin: &AdminSession) -> R
     lock(admin, SEED_DATABASE).await?;
     begin(target, admin).await?;
     complete(target, admin, EMPTY).await
+}
+
+async fn build_next(
+    console: &Console,
+    target: &AdminTarget,
+    admin: &AdminSession,
+    filler: &AdminTarget,
+    content: Content,
+) -> Result<(), Denial> {
+    begin(target, admin).await?;
+    fill(console, filler, content).await
 }
 
 /// Makes the database that will be the seed, open to the role that fills it.
@@ -146,7 +163,7 @@ async fn complete(
     admin.run(&format!("REVOKE ALL ON DATABASE {database} FROM {SEED_ROLE}")).await?;
     admin.run(&build::comment(&next, &stamp)).await?;
     admin.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await?;
-    exchange(target, admin, SEED_DATABASE).await?;
+    exchange(target, admin, SEED_DATABASE, None).await?;
     build::drop_own(admin, &old_name(SEED_DATABASE)).await
 }
 
