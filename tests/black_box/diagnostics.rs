@@ -5,8 +5,10 @@
 use std::os::unix::fs::symlink;
 
 use guard::diagnostic::Code;
+use rustix::process::Signal;
 use serde_json::json;
 
+use crate::reset_interrupted;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
@@ -585,6 +587,29 @@ fn administrators() {
     server.reset(1).run().accepted();
 }
 
+#[test]
+fn a_reset_that_is_interrupted_says_so() {
+    let server = Server::new();
+    let shown = reset_interrupted::SEED_IS_LOCKED.during(&server, |_| {
+        ["human", "json"].map(|format| {
+            let outcome = server.reset(1).format(format).run_while(|running| {
+                reset_interrupted::wait_for_copy(&server);
+                running.signal(Signal::INT);
+            });
+            outcome.refused(Code::ResetInterrupted);
+            outcome.snapshot(&server.redactor())
+        })
+    });
+    assert_whole(Code::ResetInterrupted.id(), &shown.join("\n"));
+    // The neighbour: a signal that comes too late.
+    let outcome = server.reset(1).format("json").run_while(|running| {
+        if running.says("reset.exchanged") {
+            running.signal(Signal::INT);
+        }
+    });
+    outcome.accepted();
+}
+
 /// One misconfiguration for each code of `provision --check`.
 const FINDINGS: &[(Code, &str)] = &[
     (Code::ProvisionRole, "ALTER ROLE slot_1 CREATEROLE"),
@@ -827,6 +852,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.extend(URL_CODES);
     shown.extend(SCREENED);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);
+    shown.push(Code::ResetInterrupted);
     for code in Code::ALL {
         let times = shown.iter().filter(|other| *other == code).count();
         let reason = EXEMPT.iter().find(|(exempt, _)| exempt == code);

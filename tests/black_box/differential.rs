@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use throwaway_postgres::{Cluster, ServerPrograms};
 
+use crate::support::environment;
 use crate::support::place::Place;
-use crate::support::run::Run;
+use crate::support::run::{Run, say};
 
 /// Needs escapes, has a spelling without most of them, and is the same on both servers.
 const PASSWORD: &str = "s3cret:+,;=&'!$*()~._-@/?#% x";
@@ -105,11 +106,6 @@ fn every_suggestion_leads_to_the_slot(drivers: &Drivers, servers: &Servers, verd
     let (refusals, different) = (given.len(), suggested.len());
     say(&format!("{refusals} refusals say what to write, {different} different URLs"));
     assert!(refusals >= 100 && different >= 5, "{refusals} suggestions, {different} different");
-}
-
-/// Says something past the capture of the test runner: a skipped driver must never go unseen.
-fn say(text: &str) {
-    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// Where a driver went with one URL.
@@ -278,7 +274,7 @@ struct Servers {
 impl Servers {
     fn start() -> Self {
         let start = || {
-            let programs = ServerPrograms::find(None, None).unwrap();
+            let programs = ServerPrograms::find(environment::postgres().as_deref(), None).unwrap();
             Cluster::builder(programs).start().unwrap()
         };
         let (slot, production) = (start(), start());
@@ -436,7 +432,10 @@ impl Driver {
             ],
             keeper: keeper(),
         };
-        let psql = ServerPrograms::find(None, None).unwrap().psql().to_owned();
+        let psql = ServerPrograms::find(environment::postgres().as_deref(), None)
+            .unwrap()
+            .psql()
+            .to_owned();
         [
             rust("psql", vec![text(psql)]),
             python("psycopg", "psycopg_driver.py"),

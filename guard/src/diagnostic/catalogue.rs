@@ -784,6 +784,14 @@ catalogue! {
         bad: "psql as postgres in app_preview_1",
         good: "only the slot's own sessions, which are ended",
     }
+    ResetInterrupted "SG5404" Busy {
+        summary: "a reset or the building of the seed was interrupted",
+        condition: "SIGINT, SIGTERM or SIGHUP came before the new database took the place of the old one.",
+        effect: "Nothing was exchanged; the old database serves on, and what was built is dropped, now or by the next run.",
+        way_out: "Run it again. A signal during the exchange itself, which takes a moment, lets the reset end as usual.",
+        bad: "Ctrl-C while the seed is copied",
+        good: "Ctrl-C after `exchanged`",
+    }
     MigrationsMissing "SG6001" InputMissing {
         summary: "there are no migrations to read",
         condition: "The directory of `--migrations` is missing, unreadable, or holds no `.sql` file.",

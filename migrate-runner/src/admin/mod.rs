@@ -11,6 +11,7 @@ mod cluster;
 mod consent;
 mod copy;
 mod exchange;
+mod interrupt;
 mod plan;
 mod protect;
 mod provision;

@@ -15,6 +15,7 @@ use step_report::console::Console;
 
 use super::build::{self, Source};
 use super::exchange::exchange;
+use super::interrupt::Interrupt;
 use super::report::{self, Progress};
 use super::secrets;
 use super::session::AdminSession;
@@ -36,6 +37,7 @@ pub(crate) async fn reset(
     source: &ResetSource,
 ) -> Result<(), Denial> {
     let started = Instant::now();
+    let mut interrupt = Interrupt::listen()?;
     let wanted = Wanted::new(config);
     let Some(own) = wanted.slots.iter().find(|own| own.slot == slot) else {
         return Err(Denial::new(Code::Internal, "the slot has no role", "none", "one"));
@@ -48,7 +50,11 @@ pub(crate) async fn reset(
     let progress = Progress::new(console, slot);
     progress.copying(&source.database, source.size);
     let building = build::slot_database(&target, &admin, own, &source);
-    let built = with_words(building, || progress.still_copying(started.elapsed())).await?;
+    let building = with_words(building, || progress.still_copying(started.elapsed()));
+    let built = match interrupt.unless(building).await {
+        Ok(built) => built,
+        Err(stopped) => return Err(stopped.give_up(&target, &admin, &own.database).await),
+    };
     progress.copied(built.strategy, started.elapsed());
     let gap = exchange(&target, &admin, &own.database, Some(&own.role)).await?;
     progress.exchanged(gap);

@@ -17,6 +17,7 @@ use step_report::console::{Console, Format};
 use super::build;
 use super::copy::Strategy;
 use super::exchange::exchange;
+use super::interrupt::Interrupt;
 use super::report;
 use super::reset::{find, lock};
 use super::secrets::{self, random_hex};
@@ -57,6 +58,7 @@ pub(crate) async fn seed(
     migrations: &Path,
     scripts: &[PathBuf],
 ) -> Result<(), Denial> {
+    let mut interrupt = Interrupt::listen()?;
     let scripts = scripts.iter().map(|path| read_script(path)).collect::<Result<_, _>>()?;
     let content = Content { set: MigrationSet::read(migrations, config)?, scripts };
     require_clean(console, &content.set)?;
@@ -74,10 +76,9 @@ pub(crate) async fn seed(
         report::seed(console, SEED_DATABASE, &fingerprint, "unchanged", counts);
         return Ok(());
     }
-    if let Err(denial) = build_next(console, &target, &admin, &filler, content).await {
-        // The old seed serves on; what cannot be dropped now is dropped by the next run.
-        let _ = build::drop_own(&admin, &next_name(SEED_DATABASE)).await;
-        return Err(denial);
+    let building = build_next(console, &target, &admin, &filler, content);
+    if let Err(stopped) = interrupt.unless(building).await {
+        return Err(stopped.give_up(&target, &admin, SEED_DATABASE).await);
     }
     complete(&target, &admin, &fingerprint).await?;
     report::seed(console, SEED_DATABASE, &fingerprint, "built", counts);

@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) version: u32,
     /// `system_identifier` of `pg_control_system()`.
     pub(super) system_identifier: u64,
+    /// Process id of the server's end of the session.
+    pub(super) pid: i32,
     in_recovery: bool,
     user: String,
     superuser: bool,
@@ -45,6 +47,7 @@ pub(super) struct Server {
 const SERVER: &str = "SELECT pg_catalog.json_build_object(\
      'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
      'system_identifier', (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), \
+     'pid', pg_catalog.pg_backend_pid(), \
      'in_recovery', pg_catalog.pg_is_in_recovery(), 'user', current_user, \
      'search_path', pg_catalog.current_setting('search_path'), \
      'superuser', (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user))";

@@ -1,5 +1,8 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
+pub(crate) mod dice;
+pub(crate) mod environment;
+pub(crate) mod hold;
 pub(crate) mod dump;
 pub(crate) mod place;
 pub(crate) mod pooler;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::environment;
+
 /// Every program of an installation.
 pub(crate) const PROGRAMS: [&str; 3] = ["slotguard", "migrate-runner", "runtime-wrapper"];
 
@@ -22,12 +24,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 
 fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| given().unwrap_or_else(build))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place of the tests that asks it")]
-fn given() -> Option<PathBuf> {
-    std::env::var_os("SLOTGUARD_BIN_DIR").map(PathBuf::from)
+    DIRECTORY.get_or_init(|| environment::built_programs().unwrap_or_else(build))
 }
 
 /// Builds the programs the way this test binary was built, from `target/<profile>/deps`.

@@ -59,6 +59,10 @@ impl Redactor {
         if after.starts_with(" ms") || before.ends_with("_ms\":") {
             return "<ms>";
         }
+        // The size of a database, which grows from one major version to the next.
+        if after.starts_with(" MB)") || before.ends_with("\"bytes\":") {
+            return "<size>";
+        }
         if before.ends_with("pid ") || before.ends_with("\"pid\":") {
             return "<pid>";
         }
@@ -102,6 +106,7 @@ fn only_what_is_unstable_is_replaced() {
     let redactor = Redactor::default().path(Path::new("/tmp/x1"), "<dir>").port(5433);
     for (text, redacted) in [
         ("/tmp/x1/a", "<dir>/a"),
+        ("app (8 MB) 8 MB, \"bytes\":77", "app (<size> MB) 8 MB, \"bytes\":<size>"),
         ("127.0.0.1:5433/x", "127.0.0.1:<port>/x"),
         ("\"port\":5433,\"n\":54330", "\"port\":<port>,\"n\":54330"),
         ("at 2026-01-02T03:04:05.123Z.", "at <time>."),

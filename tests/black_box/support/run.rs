@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use guard::diagnostic::Code;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use step_report::exit::ExitStatus;
 
@@ -85,12 +86,42 @@ impl Run {
         stdin.rewind().unwrap();
         let output = self.command().stdin(stdin).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is text");
-        let outcome = Outcome {
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-            status: output.status.code(),
-            run: self,
-        };
+        self.outcome(text(output.stdout), text(output.stderr), output.status.code())
+    }
+
+    /// Runs to the end, again while the lock of a killed predecessor is held.
+    ///
+    /// The server notices within half a second that a program is gone.
+    #[track_caller]
+    pub(crate) fn run_once_free(self) -> Outcome {
+        let busy = Some(i32::from(ExitStatus::Busy.number()));
+        for _ in 0..50 {
+            let outcome = self.clone().run();
+            if outcome.status != busy {
+                return outcome;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("busy for good: {self:?}");
+    }
+
+    /// Runs to the end while something happens to it.
+    #[track_caller]
+    pub(crate) fn run_while(self, meanwhile: impl FnOnce(&mut Running)) -> Outcome {
+        let [stdout, stderr] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let streams = [&stdout, &stderr].map(|file| Stdio::from(file.reopen().unwrap()));
+        let [out, err] = streams;
+        let child = self.command().stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
+        let mut running = Running { child, stdout: stdout.path().to_owned() };
+        meanwhile(&mut running);
+        let status = running.end();
+        let text = |file: &tempfile::NamedTempFile| std::fs::read_to_string(file.path()).unwrap();
+        self.outcome(text(&stdout), text(&stderr), status)
+    }
+
+    #[track_caller]
+    fn outcome(self, stdout: String, stderr: String, status: Option<i32>) -> Outcome {
+        let outcome = Outcome { run: self, stdout, stderr, status };
         assert!(!outcome.said().contains(SECRET), "a secret was said:\n{outcome:#?}");
         schema::check_lines(&outcome.said());
         outcome
@@ -130,6 +161,63 @@ impl Run {
         let words = variables.chain([name]).chain(self.args.iter().map(|arg| quoted(arg)));
         words.collect::<Vec<_>>().join(" ")
     }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stdout: PathBuf,
+}
+
+impl Running {
+    /// Waits until the program says a text on standard output; returns whether it did before its end.
+    pub(crate) fn says(&mut self, text: &str) -> bool {
+        for _ in 0..TRIES {
+            let ended = self.child.try_wait().unwrap().is_some();
+            if std::fs::read_to_string(&self.stdout).unwrap().contains(text) {
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        panic!("`{text}` is not said, and the program does not end");
+    }
+
+    /// Sends a signal, if the program still runs.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.child.try_wait().unwrap().is_none() {
+            kill_process(Pid::from_child(&self.child), signal).unwrap();
+        }
+    }
+
+    fn end(&mut self) -> Option<i32> {
+        for _ in 0..TRIES {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        panic!("the program does not end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing of a test that failed stays behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const TRIES: u32 = 60_000;
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// Says something past the capture of the test runner.
+pub(crate) fn say(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// What became of a run.

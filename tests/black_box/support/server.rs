@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
-use throwaway_postgres::{Cluster, ServerPrograms};
+use throwaway_postgres::{Cluster, ClusterBuilder, ServerPrograms};
 
+use super::environment;
 use super::place::Place;
 use super::redact::Redactor;
 use super::run::{Run, SECRET};
@@ -20,10 +21,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that the program itself provisions; both are gone when dropped.
     pub(crate) fn new() -> Self {
-        let server = Self::bare();
-        server.provision(&["--yes"]).run().accepted();
-        server.protect().run().accepted();
-        server
+        Self::bare().provisioned()
+    }
+
+    /// Lets the program make everything of the slots.
+    pub(crate) fn provisioned(self) -> Self {
+        self.provision(&["--yes"]).run().accepted();
+        self.protect().run().accepted();
+        self
     }
 
     /// Starts a server with production and without anything of the slots.
@@ -33,11 +38,21 @@ impl Server {
 
     /// As [`Server::bare`], with settings of the server.
     pub(crate) fn with_settings(settings: &[(&str, &str)]) -> Self {
-        let programs = ServerPrograms::find(None, None).unwrap();
-        let mut builder = Cluster::builder(programs);
+        let mut builder = Self::cluster_builder();
         for (name, value) in settings {
             builder = builder.setting(*name, *value);
         }
+        Self::with_cluster(builder)
+    }
+
+    /// Describes a cluster of the PostgreSQL that is tested on.
+    pub(crate) fn cluster_builder() -> ClusterBuilder {
+        let programs = ServerPrograms::find(environment::postgres().as_deref(), None);
+        Cluster::builder(programs.unwrap())
+    }
+
+    /// As [`Server::bare`], on a cluster of one's own description.
+    pub(crate) fn with_cluster(builder: ClusterBuilder) -> Self {
         let server = Self { place: Place::new(), cluster: builder.start().unwrap() };
         for slot in 1..=3 {
             server.place.write(&format!("secrets/slot_{slot}.pw"), 0o600, &password(slot));
@@ -134,6 +149,20 @@ impl Server {
         self.place.migrate("reset", &["--slot", &format!("preview-{slot}"), "--to", "seed"])
     }
 
+    /// Prepares `migrate-runner reset` of a slot from a template.
+    pub(crate) fn reset_from(&self, slot: u8, template: &str) -> Run {
+        let slot = format!("preview-{slot}");
+        self.place.migrate("reset", &["--slot", &slot, "--to", "template", template])
+    }
+
+    /// Prepares `migrate-runner seed build`.
+    pub(crate) fn seed(&self, migrations: &str, scripts: &[&str]) -> Run {
+        let sql: &[&str] = if scripts.is_empty() { &[] } else { &["--sql"] };
+        let config = self.place.config();
+        let front = ["seed", "build", "--config", &config, "--migrations", migrations];
+        Run::new("migrate-runner", &[&front, sql, scripts].concat())
+    }
+
     /// Prepares `migrate-runner confirm` of a slot.
     pub(crate) fn confirm(&self, slot: u8) -> Run {
         self.place.migrate("confirm", &["--slot", &format!("preview-{slot}")])
@@ -142,6 +171,30 @@ impl Server {
     /// Returns the server itself.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Returns the object id of a database.
+    #[track_caller]
+    pub(crate) fn oid(&self, database: &str) -> u32 {
+        let text = format!("SELECT oid FROM pg_database WHERE datname = '{database}'");
+        self.sql("postgres", &text).trim().parse().unwrap()
+    }
+
+    /// Returns the databases that a reset makes and drops, separated by blanks.
+    #[track_caller]
+    pub(crate) fn leftovers(&self) -> String {
+        let text = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database \
+                    WHERE datname LIKE '%\\_\\_next' OR datname LIKE '%\\_\\_old'";
+        self.sql("postgres", text).trim().to_owned()
+    }
+
+    /// Expects that the program finds the slot's database stamped, and returns its object id.
+    #[track_caller]
+    pub(crate) fn confirmed(&self, slot: u8) -> u32 {
+        let outcome = self.confirm(slot).format("json").run();
+        let said = &outcome.accepted().objects()[0];
+        assert_eq!(said["stamped"], true, "{said}");
+        u32::try_from(said["oid"].as_u64().unwrap()).unwrap()
     }
 
     /// Runs SQL as the superuser and returns what it prints.
