@@ -68,6 +68,15 @@ fn of_two_resets_of_one_slot_the_second_is_told_to_try_again() {
     server.reset(1).run().accepted();
 }
 
+/// What a finished program held must not be in the way of the next one.
+#[test]
+fn resets_one_after_the_other_are_not_busy() {
+    let server = Server::new();
+    for _ in 0..6 {
+        server.reset(1).run().accepted();
+    }
+}
+
 /// Two that begin at the same time: one or both succeed one after the other, and nothing is broken.
 #[test]
 fn resets_that_race_leave_one_whole_database() {

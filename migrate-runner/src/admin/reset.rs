@@ -22,6 +22,10 @@ use super::session::AdminSession;
 use super::sql;
 use crate::options::ResetSource;
 
+/// Longer than the server needs to notice that a client is gone.
+const LOCK_TRIES: u32 = 15;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long between two words about a copy that takes long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -77,14 +81,20 @@ async fn with_words<T>(work: impl Future<Output = T>, say: impl Fn()) -> T {
     }
 }
 
-/// Takes the lock of the slot's database for this session; a second reset ends at once.
+/// Takes the lock of the slot's database for this session.
+///
+/// The server takes a moment to notice that the program before us has ended, killed or not; so a
+/// second reset is refused only after that moment.
 pub(super) async fn lock(admin: &AdminSession, database: &str) -> Result<(), Denial> {
     let question = format!(
         "SELECT pg_try_advisory_lock(hashtextextended({}, 0))",
         sql::text(&format!("slotguard reset {database}"))
     );
-    if admin.list(&question).await? == ["t"] {
-        return Ok(());
+    for _ in 0..LOCK_TRIES {
+        if admin.list(&question).await? == ["t"] {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
     }
     Err(Denial::new(
         Code::ResetBusy,
