@@ -1,9 +1,10 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
 pub(crate) mod dice;
+pub(crate) mod dump;
 pub(crate) mod environment;
 pub(crate) mod hold;
-pub(crate) mod dump;
+pub(crate) mod observer;
 pub(crate) mod place;
 pub(crate) mod pooler;
 pub(crate) mod ports;

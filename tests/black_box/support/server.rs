@@ -173,6 +173,11 @@ impl Server {
         &self.cluster
     }
 
+    /// Returns the server itself, to crash it.
+    pub(crate) fn cluster_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
     /// Returns the object id of a database.
     #[track_caller]
     pub(crate) fn oid(&self, database: &str) -> u32 {
