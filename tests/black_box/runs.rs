@@ -8,50 +8,18 @@ use std::time::{Duration, Instant};
 use guard::diagnostic::Code;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::random::Random;
-use crate::support::run::{Run, assert_whole};
-use crate::support::server::{EMPTY, Server, password};
+use crate::support::dice::Dice;
+use crate::support::hold::Hold;
+use crate::support::run::assert_whole;
+use crate::support::server::{EMPTY, Server};
 
 /// The advisory lock of a run, as the program takes it.
 const LOCK: &str = "SELECT pg_advisory_lock(8317145157589098866)";
 
-/// A session of a slot that does something and then sleeps; it ends when dropped.
-struct Sleeper(Child);
-
-impl Sleeper {
-    /// Waits until `seen` is true of the server.
-    fn start(server: &Server, slot: u8, doing: &str, seen: &str) -> Self {
-        let port = server.port().to_string();
-        let (role, database) = (format!("slot_{slot}"), format!("app_preview_{slot}"));
-        let psql = server.cluster().programs().psql();
-        let child = Run::at(psql, &["-X", "-q", "-c", &format!("{doing}; SELECT pg_sleep(30)")])
-            .with("PGHOST", "127.0.0.1")
-            .with("PGPORT", &port)
-            .with("PGUSER", &role)
-            .with("PGPASSWORD", &password(slot))
-            .with("PGDATABASE", &database)
-            .with("PGAPPNAME", "sleeper")
-            // Its session ends with it, not with its statement.
-            .with("PGOPTIONS", "-c client_connection_check_interval=100ms")
-            .start();
-        let sleeper = Self(child);
-        let since = Instant::now();
-        while server.sql(&database, seen).trim() != "t" {
-            assert!(since.elapsed() < Duration::from_secs(20), "it does not happen: {seen}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        sleeper
-    }
+/// A session of slot 1 that does something and stays.
+fn hold(statements: &str) -> Hold<'_> {
+    Hold { slot: Some(1), database: "app_preview_1", statements }
 }
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-const LOCK_SEEN: &str = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND granted";
 
 fn write(server: &Server, files: &[(&str, &str)]) -> String {
     for (name, text) in files {
@@ -65,18 +33,19 @@ fn another_run_is_waited_for_and_named() {
     let server = Server::new();
     let migrations = write(&server, &[("V1__a.sql", "CREATE TABLE a ();")]);
     let apply = |wait: &str| server.migrate("apply", 1, &migrations).and(&["--wait", wait]);
-    let sleeper = Sleeper::start(&server, 1, LOCK, LOCK_SEEN);
-    let shown = ["human", "json"].map(|format| {
-        let outcome = apply("1").format(format).run();
-        outcome.refused(Code::RunLocked);
-        outcome.snapshot(&server.redactor())
+    hold(LOCK).during(&server, |_| {
+        let shown = ["human", "json"].map(|format| {
+            let outcome = apply("1").format(format).run();
+            outcome.refused(Code::RunLocked);
+            outcome.snapshot(&server.redactor())
+        });
+        assert_whole(Code::RunLocked.id(), &shown.join("\n"));
+        assert_eq!(server.tables("app_preview_1"), EMPTY);
+        // A plan and another slot need no lock.
+        server.migrate("plan", 1, &migrations).run().accepted();
+        server.migrate("apply", 2, &migrations).run().accepted();
     });
-    assert_whole(Code::RunLocked.id(), &shown.join("\n"));
-    assert_eq!(server.tables("app_preview_1"), EMPTY);
-    // A plan and another slot need no lock; afterwards the lock is free again.
-    server.migrate("plan", 1, &migrations).run().accepted();
-    server.migrate("apply", 2, &migrations).run().accepted();
-    drop(sleeper);
+    // Afterwards the lock is free again.
     apply("20").run().accepted();
 }
 
@@ -106,23 +75,21 @@ fn a_blocked_migration_names_who_blocks_it_and_is_tried_again() {
         let limits = ["--lock-timeout", "2", "--retry-for", retry];
         server.migrate("apply", 1, &migrations).and(&limits)
     };
-    let seen = "SELECT count(*) > 0 FROM pg_locks \
-                WHERE relation = to_regclass('a') AND mode = 'AccessShareLock'";
-    let sleeper = Sleeper::start(&server, 1, "BEGIN; SELECT * FROM a", seen);
-    let shown = ["human", "json"].map(|format| {
-        let outcome = apply("0").format(format).run();
-        outcome.refused(Code::MigrationBlocked);
-        assert!(outcome.said().contains("blocked by pid"), "{outcome:?}");
-        outcome.snapshot(&server.redactor())
+    let open = hold("BEGIN; SELECT * FROM a");
+    let child = open.during(&server, |_| {
+        let shown = ["human", "json"].map(|format| {
+            let outcome = apply("0").format(format).run();
+            outcome.refused(Code::MigrationBlocked);
+            assert!(outcome.said().contains("blocked by pid"), "{outcome:?}");
+            without_seconds(&outcome.snapshot(&server.redactor()))
+        });
+        assert_whole(Code::MigrationBlocked.id(), &shown.join("\n"));
+        assert_eq!(server.tables("app_preview_1"), "a refinery_schema_history");
+        let child = apply("60").format("json").start();
+        std::thread::sleep(Duration::from_millis(2500));
+        child
     });
-    let shown = shown.map(|text| without_seconds(&text));
-    assert_whole(Code::MigrationBlocked.id(), &shown.join("\n"));
-    assert_eq!(server.tables("app_preview_1"), "a refinery_schema_history");
-
     // It goes through once the other one is gone.
-    let child = apply("60").format("json").start();
-    std::thread::sleep(Duration::from_millis(2500));
-    drop(sleeper);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -201,12 +168,12 @@ fn soak_killed_runs() {
 }
 
 fn kill_at_random(rounds: u32) {
-    let mut random = Random::new("killed runs");
+    let mut dice = Dice::new("killed runs");
     let server = Server::new();
     let migrations = thirty(&server);
     for round in 0..rounds {
         let mut child = server.migrate("apply", 1, &migrations).format("json").start();
-        std::thread::sleep(Duration::from_millis(random.below(250)));
+        std::thread::sleep(dice.within(Duration::from_millis(250)));
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         let _ = kill_process(pid, Signal::KILL);
         child.wait().unwrap();

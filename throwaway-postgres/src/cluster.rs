@@ -200,11 +200,12 @@ impl Cluster {
         let settings = Settings::parse(&self.builder.settings)?;
         let base = self.builder.base.as_deref();
         let directory = RunDirectory::make(base, &self.user, self.builder.programs.directory())?;
+        let log = Log::new(directory.new_file(LOG)?);
         let launch = Launch {
             programs: &self.builder.programs,
             user: &self.user,
             directory: &directory,
-            log: &Log::new(directory.new_file(LOG)?),
+            log: &log,
             settings: &settings,
         };
         launch.copy(&self.superuser_login("postgres"), kind == CopyAs::Standby)?;
@@ -214,6 +215,8 @@ impl Cluster {
             server,
             directory,
             user: self.user,
+            settings,
+            log,
             port,
             password: self.password.clone(),
             builder: self.builder.clone(),
@@ -251,7 +254,7 @@ impl Cluster {
     /// cluster is kept, so this can be tried again.
     pub fn restart(&mut self) -> Result<(), StartError> {
         let launch = Launch {
-            programs: &self.programs,
+            programs: &self.builder.programs,
             user: &self.user,
             directory: &self.directory,
             log: &self.log,

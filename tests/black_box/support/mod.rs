@@ -10,7 +10,6 @@ pub(crate) mod pooler;
 pub(crate) mod ports;
 pub(crate) mod processes;
 pub(crate) mod programs;
-pub(crate) mod random;
 pub(crate) mod raw_exec;
 pub(crate) mod redact;
 pub(crate) mod run;
