@@ -97,16 +97,24 @@ impl Rule {
     }
 
     fn matches(&self, name: &str) -> bool {
-        if self.ignores_case() {
-            let name = name.to_ascii_uppercase();
-            let same = |pattern: &&str| name == pattern.to_ascii_uppercase();
-            return self.exact.iter().any(same)
-                || self.prefixes.iter().any(|p| name.starts_with(&p.to_ascii_uppercase()))
-                || self.suffixes.iter().any(|s| name.ends_with(&s.to_ascii_uppercase()));
-        }
-        self.exact.contains(&name)
-            || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
-            || self.suffixes.iter().any(|suffix| name.ends_with(suffix))
+        let any_case = self.ignores_case();
+        // Bytes, because a name may be cut within a character, and without a copy: every variable
+        // of every child is compared with the whole table.
+        let same = |part: Option<&[u8]>, pattern: &str| {
+            part.is_some_and(|part| {
+                part == pattern.as_bytes()
+                    || any_case && part.eq_ignore_ascii_case(pattern.as_bytes())
+            })
+        };
+        let name = name.as_bytes();
+        let begins = |prefix: &&str| same(name.get(..prefix.len()), prefix);
+        let ends = |suffix: &&str| {
+            let start = name.len().checked_sub(suffix.len());
+            same(start.and_then(|start| name.get(start..)), suffix)
+        };
+        self.exact.iter().any(|exact| same(Some(name), exact))
+            || self.prefixes.iter().any(begins)
+            || self.suffixes.iter().any(ends)
     }
 
     /// Whether some program asks for these names in any letter case, as npm and proxies are asked.
