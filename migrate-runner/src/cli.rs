@@ -10,6 +10,7 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::files::MigrationSet;
+use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::lint::{self, LintOptions};
 use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
@@ -17,6 +18,7 @@ use crate::report::{self, Place};
 use crate::run::MigrationRun;
 use crate::screening::{ScreenedFile, require_clean};
 use crate::session::GuardedSession;
+use crate::stop::Stopper;
 use crate::{admin, confirm};
 
 /// Applies preview migrations, only with the proof that the database is the slot's own
@@ -192,7 +194,8 @@ async fn migrate(
 ) -> Result<ExitStatus, Denial> {
     let Prepared { target, set, limits, mut warnings, screened } = prepared;
     let (slot, place) = (target.slot(), Place::of(&target));
-    let session = GuardedSession::open(target, &limits).await?;
+    let mut session = GuardedSession::open(target, &limits).await?;
+    let stopper = session.stopper();
     for warning in session.warnings() {
         console.warn(warning);
     }
@@ -202,7 +205,7 @@ async fn migrate(
         let mut observer = |progress: crate::progress::Progress<'_>| {
             report::progress(console, slot, &progress);
         };
-        let outcome = run.apply(&mut observer).await?;
+        let outcome = until_interrupted(run.apply(&mut observer), stopper).await?;
         report::finished(console, &place, &outcome, &screened, &warnings);
         return Ok(ExitStatus::Done);
     }
@@ -214,5 +217,24 @@ async fn migrate(
         None => Ok(ExitStatus::Done),
         Some(problem) if console.format() == Format::Human => Err(problem),
         Some(problem) => Ok(problem.code().into()),
+    }
+}
+
+/// Does the work to its end; a signal only asks it to come to its end soon.
+async fn until_interrupted<T>(
+    work: impl Future<Output = Result<T, Denial>>,
+    stopper: Option<Stopper>,
+) -> Result<T, Denial> {
+    let Some(stopper) = stopper else { return work.await };
+    let mut interrupt = Interrupt::listen()?;
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = work.as_mut() => return done,
+            name = interrupt.came() => {
+                tracing::warn!(signal = name, "stopping");
+                stopper.stop().await;
+            }
+        }
     }
 }

@@ -125,11 +125,11 @@ impl<'a> Executor<'a> {
                 Err(Failure::Refused(denial)) => return Err(denial),
                 Err(Failure::Blocked(denial)) => denial,
             };
-            if started.elapsed() + pause >= budget {
+            if self.session.stop().is_up() || started.elapsed() + pause >= budget {
                 return Err(denial);
             }
             (self.observer)(Progress::Blocked { file, found: denial.found(), pause });
-            tokio::time::sleep(pause).await;
+            self.session.stop().pause(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

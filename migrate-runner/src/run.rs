@@ -1,6 +1,6 @@
 //! One run: a session and a set of files, consumed together.
 
-use guard::diagnostic::Denial;
+use guard::diagnostic::{Code, Denial};
 use refinery::Runner;
 
 use crate::comparison::{Comparison, State};
@@ -80,6 +80,16 @@ impl MigrationRun {
         self,
         observer: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Outcome, Denial> {
+        let outcome = self.apply_locked(observer).await;
+        outcome.map_err(
+            |denial| if self.session.stop().is_up() { interrupted(&denial) } else { denial },
+        )
+    }
+
+    async fn apply_locked(
+        &self,
+        observer: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Outcome, Denial> {
         run_lock::take(&self.session, &self.limits, observer).await?;
         let outcome = self.apply_alone(observer).await;
         run_lock::release(&self.session).await;
@@ -120,4 +130,14 @@ impl MigrationRun {
             Err(error) => Err(executor.into_refusal(&error)),
         }
     }
+}
+
+/// Whatever failed after somebody asked to stop, failed for that reason.
+fn interrupted(denial: &Denial) -> Denial {
+    Denial::new(
+        Code::RunInterrupted,
+        "interrupted; the migration that ran is rolled back, the ones before it stay",
+        denial.found(),
+        "a run to the end",
+    )
 }

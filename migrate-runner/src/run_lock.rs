@@ -54,7 +54,7 @@ pub(crate) async fn take(
             observer(Progress::Waiting { holder: &holder });
             told = true;
         }
-        if started.elapsed() >= patience {
+        if session.stop().is_up() || started.elapsed() >= patience {
             return Err(Denial::new(
                 Code::RunLocked,
                 "another run on this database does not end",
@@ -62,7 +62,7 @@ pub(crate) async fn take(
                 "one run at a time",
             ));
         }
-        tokio::time::sleep(TRY_AGAIN).await;
+        session.stop().pause(TRY_AGAIN).await;
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use crate::connection::{Login, cause};
 use crate::limits::Limits;
 use crate::live;
+use crate::stop::{self, StopSign, Stopper};
 
 /// A connection whose server said that it is the slot's own database.
 ///
@@ -39,6 +40,8 @@ pub struct GuardedSession {
     proof: Proof,
     login: Login,
     pid: i32,
+    stopper: Option<Stopper>,
+    stop: StopSign,
     /// Opened when a statement takes long, to see who keeps it waiting.
     second: OnceCell<Option<Client>>,
 }
@@ -96,7 +99,20 @@ impl GuardedSession {
         let answer = client.simple_query("SELECT pg_catalog.pg_backend_pid()").await;
         let answer = answer.map_err(|error| login.unreachable(&cause(&error)))?;
         let pid = live::first_columns(&answer).first().and_then(|pid| pid.parse().ok());
-        Ok(Self { client, proof, login, pid: pid.unwrap_or_default(), second: OnceCell::new() })
+        let pid = pid.unwrap_or_default();
+        let (stopper, stop) = stop::pair(&client);
+        let (stopper, second) = (Some(stopper), OnceCell::new());
+        Ok(Self { client, proof, login, pid, stopper, stop, second })
+    }
+
+    /// Hands out, once, the means to stop what the session does.
+    pub(crate) fn stopper(&mut self) -> Option<Stopper> {
+        self.stopper.take()
+    }
+
+    /// Returns whether the session was asked to stop.
+    pub(crate) fn stop(&self) -> &StopSign {
+        &self.stop
     }
 
     /// Returns the server process of the session.
@@ -157,7 +173,11 @@ impl GuardedSession {
         more: &str,
         refused: impl FnOnce(&Error) -> Denial,
     ) -> Result<Vec<SimpleQueryMessage>, Denial> {
-        let text = format!("BEGIN; SELECT {}, {more}", live::IDENTITY_COLUMN);
+        // A pooler may have dropped the start-up options; texts were screened by this reading.
+        let text = format!(
+            "BEGIN; SET LOCAL standard_conforming_strings = on; SELECT {}, {more}",
+            live::IDENTITY_COLUMN
+        );
         let answer = self.client.simple_query(&text).await.map_err(|error| refused(&error))?;
         self.still_holds(&live::identity(&answer, 0)?)?;
         Ok(answer)

@@ -128,6 +128,9 @@ async fn in_transaction(
 /// Sends the statements one by one, so that each failure has its place.
 async fn statements(session: &GuardedSession, work: Work<'_>) -> Result<(), Failure> {
     for (index, piece) in pieces(work.sql).iter().enumerate() {
+        if session.stop().is_up() {
+            return Err(interrupted(work.file).into());
+        }
         let (outcome, blockers) =
             Watch::new(session).over(session.client().simple_query(piece.text)).await;
         if let Err(error) = outcome {
@@ -140,6 +143,12 @@ async fn statements(session: &GuardedSession, work: Work<'_>) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+/// A statement that is cancelled says so itself; this is for the moments between two.
+fn interrupted(file: &str) -> Denial {
+    let found = format!("`{}`, between two statements", shown(file));
+    Denial::new(Code::RunInterrupted, "the run was interrupted", found, "a run to the end")
 }
 
 fn is_lock_timeout(error: &Error) -> bool {

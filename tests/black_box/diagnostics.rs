@@ -835,6 +835,7 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::AdminSettings, "needs a pooler that drops options; shown in identity.rs"),
     (Code::ServerTooOld, "needs PostgreSQL 14, which is out of support"),
     (Code::MigrationTransaction, "the screening refuses what is known to end a transaction first"),
+    (Code::RunInterrupted, "needs a signal in the middle; shown in `runs`"),
     (Code::DescriptorsOpen, "needs a kernel older than 5.11"),
     (Code::Internal, "a defect; none is known"),
 ];

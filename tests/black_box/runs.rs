@@ -108,6 +108,34 @@ fn without_seconds(text: &str) -> String {
 }
 
 #[test]
+fn an_interrupted_run_rolls_back_and_frees_its_lock() {
+    for asked in [Signal::INT, Signal::TERM] {
+        let server = Server::new();
+        let slow = "CREATE TABLE b ();\nSELECT count(*) FROM generate_series(1, 30000000000);";
+        let files = [("V1__a.sql", "CREATE TABLE a ();"), ("V2__b.sql", slow)];
+        let migrations = write(&server, &files);
+        let child = server.migrate("apply", 1, &migrations).format("json").start();
+        let runs = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%generate_series%' \
+                    AND usename = 'slot_1'";
+        let since = Instant::now();
+        while server.sql("postgres", runs).trim() != "1" {
+            assert!(since.elapsed() < Duration::from_secs(20), "the migration does not run");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        kill_process(pid, asked).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(75), "{said}");
+        assert!(said.contains(Code::RunInterrupted.id()), "{said}");
+        assert_eq!(server.versions("app_preview_1"), "1");
+        assert_eq!(server.tables("app_preview_1"), "a refinery_schema_history");
+        write(&server, &[("V2__b.sql", "CREATE TABLE b ();")]);
+        server.migrate("apply", 1, &migrations).and(&["--wait", "0"]).run().accepted();
+    }
+}
+
+#[test]
 fn a_ledger_that_somebody_else_changes_ends_the_run() {
     let shown = ["human", "json"].map(|format| {
         let server = Server::by_hand();

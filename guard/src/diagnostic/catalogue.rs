@@ -904,6 +904,14 @@ catalogue! {
         bad: "V1__a.sql checked out with CRLF",
         good: "V1__a.sql with the line ends it was applied with",
     }
+    RunInterrupted "SG6015" Busy {
+        summary: "a run was interrupted",
+        condition: "SIGINT, SIGTERM or SIGHUP came while `apply` waited or ran.",
+        effect: "The migration that ran is rolled back and the lock is free; the versions before it stay applied.",
+        way_out: "Apply again; it goes on from there.",
+        bad: "Ctrl-C while a migration runs",
+        good: "a run to the end",
+    }
     ReachesDatabases "SG6201" BadData {
         summary: "a migration reaches databases",
         condition: "A migration creates, alters, drops, comments on or reindexes a database, or grants rights on one.",

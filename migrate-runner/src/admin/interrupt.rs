@@ -1,64 +1,25 @@
 //! Ctrl-C and its kind: what is being built is given up; what is being exchanged is not.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::{Context, Poll};
-
 use guard::admin::AdminTarget;
 use guard::diagnostic::{Code, Denial};
 use guard::provision::next_name;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::build;
 use super::session::AdminSession;
+use crate::interrupt::Interrupt;
 
-/// The signals that ask to stop, caught from the moment this is made.
-#[derive(Debug)]
-pub(super) struct Interrupt {
-    signals: [(&'static str, Signal); 3],
-}
-
-impl Interrupt {
-    /// Starts to listen; from here on none of them ends the program by itself.
-    ///
-    /// # Errors
-    /// Refuses when the system does not allow it.
-    pub(super) fn listen() -> Result<Self, Denial> {
-        let listen = |name, kind| match signal(kind) {
-            Ok(signal) => Ok((name, signal)),
-            Err(error) => {
-                let message = "signals cannot be listened to";
-                Err(Denial::new(Code::Internal, message, error.to_string(), "a signal handler"))
-            }
-        };
-        Ok(Self {
-            signals: [
-                listen("SIGINT", SignalKind::interrupt())?,
-                listen("SIGTERM", SignalKind::terminate())?,
-                listen("SIGHUP", SignalKind::hangup())?,
-            ],
-        })
-    }
-
-    /// Does the work, or drops it in the middle once a signal came and says which one.
-    ///
-    /// # Errors
-    /// Returns the refusal of the work.
-    pub(super) async fn unless<T>(
-        &mut self,
-        work: impl Future<Output = Result<T, Denial>>,
-    ) -> Result<T, Stopped> {
-        let mut work = pin!(work);
-        poll_fn(|cx| match self.poll(cx) {
-            Some(name) => Poll::Ready(Err(Stopped::Signal(name))),
-            None => work.as_mut().poll(cx).map(|done| done.map_err(Stopped::Refused)),
-        })
-        .await
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
-        let came = |signal: &mut Signal, cx: &mut Context<'_>| signal.poll_recv(cx).is_ready();
-        self.signals.iter_mut().find_map(|(name, signal)| came(signal, cx).then_some(*name))
+/// Does the work, or drops it in the middle once a signal came.
+///
+/// # Errors
+/// Says whether it was refused or which signal came.
+pub(super) async fn unless_interrupted<T>(
+    interrupt: &mut Interrupt,
+    work: impl Future<Output = Result<T, Denial>>,
+) -> Result<T, Stopped> {
+    tokio::select! {
+        biased;
+        name = interrupt.came() => Err(Stopped::Signal(name)),
+        done = work => done.map_err(Stopped::Refused),
     }
 }
 

@@ -15,11 +15,12 @@ use step_report::console::Console;
 
 use super::build::{self, Source};
 use super::exchange::exchange;
-use super::interrupt::Interrupt;
+use super::interrupt::unless_interrupted;
 use super::report::{self, Progress};
 use super::secrets;
 use super::session::AdminSession;
 use super::sql;
+use crate::interrupt::Interrupt;
 use crate::options::ResetSource;
 
 /// Longer than the server needs to notice that a client is gone.
@@ -55,7 +56,7 @@ pub(crate) async fn reset(
     progress.copying(&source.database, source.size);
     let building = build::slot_database(&target, &admin, own, &source);
     let building = with_words(building, || progress.still_copying(started.elapsed()));
-    let built = match interrupt.unless(building).await {
+    let built = match unless_interrupted(&mut interrupt, building).await {
         Ok(built) => built,
         Err(stopped) => return Err(stopped.give_up(&target, &admin, &own.database).await),
     };

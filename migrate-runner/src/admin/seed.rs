@@ -17,7 +17,7 @@ use step_report::console::{Console, Format};
 use super::build;
 use super::copy::Strategy;
 use super::exchange::exchange;
-use super::interrupt::Interrupt;
+use super::interrupt::unless_interrupted;
 use super::report;
 use super::reset::{find, lock};
 use super::secrets::{self, random_hex};
@@ -25,6 +25,7 @@ use super::session::{AdminSession, Authority};
 use super::sql;
 use crate::checksum::hex;
 use crate::files::MigrationSet;
+use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::run::MigrationRun;
@@ -77,7 +78,7 @@ pub(crate) async fn seed(
         return Ok(());
     }
     let building = build_next(console, &target, &admin, &filler, content);
-    if let Err(stopped) = interrupt.unless(building).await {
+    if let Err(stopped) = unless_interrupted(&mut interrupt, building).await {
         return Err(stopped.give_up(&target, &admin, SEED_DATABASE).await);
     }
     complete(&target, &admin, &fingerprint).await?;
