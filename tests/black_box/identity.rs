@@ -39,13 +39,12 @@ fn warned(server: &Server, slot: u8, code: Code) {
 /// Expects that `provision --check` names the slot's database with this code.
 #[track_caller]
 fn found_by_check(server: &Server, slot: u8, code: Code) {
-    let outcome = server.provision(&["--check"]).format("json").run();
-    let findings = outcome.objects()[0]["findings"].clone();
+    let findings = server.findings();
     let names = |finding: &serde_json::Value| {
         let message = finding["message"].as_str().unwrap();
         finding["code"] == code.id() && message.contains(&format!("`app_preview_{slot}`"))
     };
-    assert!(findings.as_array().unwrap().iter().any(names), "{code}: {findings}");
+    assert!(findings.iter().any(names), "{code}: {findings:?}");
 }
 
 /// Runs `apply` with one migration.

@@ -9,6 +9,8 @@ mod help;
 mod identity;
 mod layering;
 mod migrations;
+mod misconfigurations;
+mod provision;
 mod readme;
 mod reset;
 mod reset_crash;

@@ -4,10 +4,10 @@
 
 use guard::admin::MAINTENANCE_DATABASE;
 use guard::provision::{
-    ADMIN_CONNECTIONS, ADMIN_ROLE, ClusterFacts, DatabaseFacts, SEED_CONNECTIONS, SEED_DATABASE,
-    SEED_ROLE, SlotRole, Wanted,
+    ADMIN_CONNECTIONS, ADMIN_ROLE, ClusterFacts, DatabaseFacts, GrantFacts, SEED_CONNECTIONS,
+    SEED_DATABASE, SEED_ROLE, SlotRole, Wanted,
 };
-use guard::stamp::{Reading, Stamp};
+use guard::stamp::{Kind, Reading, Stamp};
 use serde::Serialize;
 
 use super::sql;
@@ -92,6 +92,9 @@ pub(super) fn cluster(
         if let Some(database) = facts.database(&slot.database) {
             plan_own(slot, database, facts, &mut steps);
         }
+    }
+    if let Some(seed) = facts.database(SEED_DATABASE) {
+        plan_seed(seed, facts, &mut steps);
     }
     steps
 }
@@ -262,13 +265,55 @@ fn plan_own(
     if stamp.judge(slot.slot, server, database.oid).is_err() {
         return;
     }
-    let quoted = sql::name(&database.name);
+    plan_owner(database, steps);
+    steps.extend(own_grants(slot, database, facts));
+}
+
+/// Closes the seed again, if its stamp says that it is the seed.
+fn plan_seed(seed: &DatabaseFacts, facts: &ClusterFacts, steps: &mut Vec<Step>) {
+    let Reading::Stamp(stamp) = Stamp::read(seed.comment.as_deref()) else { return };
+    if !matches!(stamp.kind, Kind::Seed { .. }) || stamp.oid != seed.oid {
+        return;
+    }
+    plan_owner(seed, steps);
+    plan_state(seed, false, steps);
+    for other in strangers(seed, facts, &|_| false) {
+        let why = format!("nobody may enter `{}`", seed.name);
+        steps.push(Step::new(why, revoke_all(seed, other)));
+    }
+}
+
+fn plan_owner(database: &DatabaseFacts, steps: &mut Vec<Step>) {
     if database.owner != ADMIN_ROLE {
+        let quoted = sql::name(&database.name);
         let statement = format!("ALTER DATABASE {quoted} OWNER TO {ADMIN_ROLE}");
         steps
             .push(Step::new(format!("`{}` is not its slot's to change", database.name), statement));
     }
-    steps.extend(own_grants(slot, database, facts));
+}
+
+/// Whoever has a privilege beside the owner, superusers and what is allowed, each once.
+fn strangers<'a>(
+    database: &'a DatabaseFacts,
+    facts: &ClusterFacts,
+    allowed: &dyn Fn(&GrantFacts) -> bool,
+) -> Vec<&'a str> {
+    let mut others: Vec<&str> = Vec::new();
+    for grant in &database.grants {
+        let fine = grant.grantee == database.owner
+            || grant.grantee == ADMIN_ROLE
+            || facts.is_superuser(&grant.grantee)
+            || allowed(grant);
+        if !fine && !others.contains(&grant.grantee.as_str()) {
+            others.push(&grant.grantee);
+        }
+    }
+    others
+}
+
+fn revoke_all(database: &DatabaseFacts, from: &str) -> String {
+    let whom = if from == "PUBLIC" { "PUBLIC".to_owned() } else { sql::name(from) };
+    format!("REVOKE ALL ON DATABASE {} FROM {whom} CASCADE", sql::name(&database.name))
 }
 
 fn plan_state(database: &DatabaseFacts, open: bool, steps: &mut Vec<Step>) {
@@ -294,27 +339,18 @@ fn plan_grants(
     facts: &ClusterFacts,
     steps: &mut Vec<Step>,
 ) {
-    let quoted = sql::name(&database.name);
-    let mut others: Vec<&str> = Vec::new();
-    for grant in &database.grants {
-        let fine = grant.grantee == database.owner
-            || grant.grantee == ADMIN_ROLE
-            || facts.is_superuser(&grant.grantee)
-            || (grant.grantee == slot.role && !grant.grantable);
-        if !fine && !others.contains(&grant.grantee.as_str()) {
-            others.push(&grant.grantee);
-        }
-    }
+    let own = |grant: &GrantFacts| grant.grantee == slot.role && !grant.grantable;
+    let others = strangers(database, facts, &own);
     for other in &others {
-        let whom = if *other == "PUBLIC" { "PUBLIC".to_owned() } else { sql::name(other) };
-        let statement = format!("REVOKE ALL ON DATABASE {quoted} FROM {whom} CASCADE");
         let why = format!("only `{}` may enter `{}`", slot.role, database.name);
-        steps.push(Step::new(why, statement));
+        steps.push(Step::new(why, revoke_all(database, other)));
     }
     let lacking = ["CONNECT", "CREATE", "TEMPORARY"]
         .iter()
         .any(|privilege| !database.grants(&slot.role, privilege));
-    if lacking || others.contains(&slot.role.as_str()) {
+    // A new owner gets the old one's privileges, which may have been the slot's only ones.
+    let loses = database.owner != ADMIN_ROLE;
+    if lacking || loses || others.contains(&slot.role.as_str()) {
         steps.push(Step::new(
             format!("`{}` may enter `{}`", slot.role, database.name),
             grant_own(&database.name, &slot.role),

@@ -129,6 +129,15 @@ impl Server {
         self.administer("provision", args)
     }
 
+    /// Returns what `provision --check` finds; its exit status must agree.
+    #[track_caller]
+    pub(crate) fn findings(&self) -> Vec<serde_json::Value> {
+        let outcome = self.provision(&["--check"]).format("json").run();
+        let findings = outcome.objects()[0]["findings"].as_array().unwrap().clone();
+        assert_eq!(outcome.status, Some(if findings.is_empty() { 0 } else { 65 }), "{outcome:?}");
+        findings
+    }
+
     /// As [`Server::provision`], by another port of loopback.
     pub(crate) fn provision_at(&self, port: u16, args: &[&str]) -> Run {
         let root = self.cluster.password();
