@@ -10,6 +10,7 @@ mod identity;
 mod layering;
 mod migrations;
 mod misconfigurations;
+mod privileges;
 mod provision;
 mod readme;
 mod reset;
