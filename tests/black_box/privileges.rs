@@ -325,6 +325,7 @@ const TRAP: &str = "
     CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.same);
     CREATE FUNCTION public.joined(name, name) RETURNS text LANGUAGE plpgsql AS $$
         BEGIN PERFORM public.spring(); RETURN 'x'; END $$;
+    -- slotguard: allow undecidable: a trap that the screening must let pass here
     CREATE OPERATOR public.|| (LEFTARG = name, RIGHTARG = name, FUNCTION = public.joined);
     CREATE FUNCTION public.starts_with(name, text) RETURNS boolean LANGUAGE plpgsql AS $$
         BEGIN PERFORM public.spring(); RETURN false; END $$;

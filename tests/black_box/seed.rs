@@ -125,7 +125,7 @@ fn what_fails_leaves_the_old_one_serving_and_nothing_behind() {
         (&broken, &[], Code::MigrationFailed),
         (&migrations, &[&script], Code::MigrationFailed),
         (&migrations, &[&missing], Code::MigrationUnreadable),
-        (&migrations, &[&out], Code::MigrationFailed),
+        (&migrations, &[&out], Code::ReachesDatabases),
     ];
     for (migrations, scripts, code) in cases {
         server.seed(migrations, scripts).format("json").run().denied(code);
