@@ -1,10 +1,12 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
+use guard::config::Config;
 use guard::diagnostic::{Code, Denial, Warning};
+use guard::environment::Environment;
 use guard::io::{environment_snapshot, load_config};
 use guard::verify::VerifiedTarget;
-use step_report::cli::FormatOption;
+use step_report::cli::{ConfigOption, FormatOption};
 use step_report::console::{Console, Format};
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
@@ -104,6 +106,9 @@ pub fn main() -> ExitStatus {
 }
 
 fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
+    // What needs no target of a slot: the configuration alone says where it acts.
+    let config = |option: &ConfigOption| configured(option, &environment_snapshot()?);
+    let done = |outcome: Result<(), Denial>| outcome.map(|()| ExitStatus::Done);
     match command {
         Command::Plan(options) | Command::Apply(options) | Command::Status(options) => {
             let mut prepared = prepare(options)?;
@@ -118,46 +123,43 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
         Command::Lint(options) => lint::run(console, options),
         Command::Confirm(options) => {
             let environment = environment_snapshot()?;
-            let config = load_config(options.config.config.as_deref(), &environment)?.config;
+            let config = configured(&options.config, &environment)?;
             let slot = config.slot(&options.slot)?;
             let (target, warnings) = options.target.verify(slot, &environment, &config)?;
             in_runtime(confirm::run(console, target, &Limits::of(&config.quotas), warnings))
         }
         Command::Provision(options) => {
-            let config =
-                load_config(options.admin.config.config.as_deref(), &environment_snapshot()?)?;
-            let target = options.admin.target(&config.config)?;
-            in_runtime(admin::provision(console, &config.config, &target, options))
+            let config = config(&options.admin.config)?;
+            let target = options.admin.target(&config)?;
+            in_runtime(admin::provision(console, &config, &target, options))
         }
         Command::Protect(options) => {
-            let config =
-                load_config(options.admin.config.config.as_deref(), &environment_snapshot()?)?;
-            let target = options.admin.target(&config.config)?;
-            done(in_runtime(admin::protect(console, &config.config, &target, options)))
+            let config = config(&options.admin.config)?;
+            let target = options.admin.target(&config)?;
+            done(in_runtime(admin::protect(console, &config, &target, options)))
         }
         Command::Adopt(options) => {
-            let config =
-                load_config(options.admin.config.config.as_deref(), &environment_snapshot()?)?;
-            let slot = config.config.slot(&options.slot)?;
-            let target = options.admin.target(&config.config)?;
-            done(in_runtime(admin::adopt(console, &config.config, &target, slot, options)))
+            let config = config(&options.admin.config)?;
+            let slot = config.slot(&options.slot)?;
+            let target = options.admin.target(&config)?;
+            done(in_runtime(admin::adopt(console, &config, &target, slot, options)))
         }
         Command::Reset(options) => {
-            let config = load_config(options.config.config.as_deref(), &environment_snapshot()?)?;
-            let slot = config.config.slot(&options.slot)?;
+            let config = config(&options.config)?;
+            let slot = config.slot(&options.slot)?;
             let source = options.source()?;
-            done(in_runtime(admin::reset(console, &config.config, slot, &source)))
+            done(in_runtime(admin::reset(console, &config, slot, &source)))
         }
         Command::Seed(SeedCommand::Build(options)) => {
-            let config = load_config(options.config.config.as_deref(), &environment_snapshot()?)?;
+            let config = config(&options.config)?;
             let (migrations, sql) = (&options.migrations, &options.sql);
-            done(in_runtime(admin::seed(console, &config.config, migrations, sql)))
+            done(in_runtime(admin::seed(console, &config, migrations, sql)))
         }
     }
 }
 
-fn done(outcome: Result<(), Denial>) -> Result<ExitStatus, Denial> {
-    outcome.map(|()| ExitStatus::Done)
+fn configured(option: &ConfigOption, environment: &Environment) -> Result<Config, Denial> {
+    Ok(load_config(option.config.as_deref(), environment)?.config)
 }
 
 fn in_runtime<T>(work: impl Future<Output = Result<T, Denial>>) -> Result<T, Denial> {
@@ -179,7 +181,7 @@ struct Prepared {
 /// Everything that can be refused before a socket opens.
 fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
     let environment = environment_snapshot()?;
-    let config = load_config(options.config.config.as_deref(), &environment)?.config;
+    let config = configured(&options.config, &environment)?;
     let slot = config.slot(&options.slot)?;
     let (target, warnings) = options.target.verify(slot, &environment, &config)?;
     let set = MigrationSet::read(&options.migrations, &config)?;
