@@ -45,17 +45,27 @@ fn failed(file: &str, found: String) -> Denial {
 /// Everything that the server says beside the place.
 fn words(server: &DbError) -> String {
     let mut words = format!("{} (SQLSTATE {})", shown(server.message()), server.code().code());
-    for (what, text) in [
-        ("detail", server.detail()),
-        ("hint", server.hint()),
-        ("where", server.where_().and_then(|text| text.lines().next())),
-    ] {
+    let calls = server.where_().and_then(calls);
+    for (what, text) in
+        [("detail", server.detail()), ("hint", server.hint()), ("where", calls.as_deref())]
+    {
         if let Some(text) = text {
             let _ = write!(words, "; {what}: {}", shown(text));
         }
     }
     words
 }
+
+/// Returns the functions that were running, innermost first. The lines between them repeat SQL with
+/// its constants, which are nobody's business.
+fn calls(context: &str) -> Option<String> {
+    let is_call = |line: &&str| line.starts_with("PL/pgSQL") || line.starts_with("SQL function");
+    let calls: Vec<&str> = context.lines().filter(is_call).take(MOST_CALLS).collect();
+    (!calls.is_empty()).then(|| calls.join(" < "))
+}
+
+/// Enough to find the place; a recursion may have thousands.
+const MOST_CALLS: usize = 4;
 
 /// Explains that a statement waited in vain for a lock, and for whom.
 pub(crate) fn blocked(file: &str, denial: &Denial, blockers: Option<&str>) -> Denial {
@@ -95,6 +105,16 @@ mod tests {
     use guard::migration::pieces;
 
     use super::*;
+
+    #[test]
+    fn the_context_names_functions_and_repeats_no_sql() {
+        let context = "SQL statement \"SELECT f('s3cret',\n 's3cret')\"\n\
+                       PL/pgSQL function g() line 2 at PERFORM\nSQL function \"h\" statement 1";
+        let expected = "PL/pgSQL function g() line 2 at PERFORM < SQL function \"h\" statement 1";
+        assert_eq!(calls(context).as_deref(), Some(expected));
+        assert_eq!(calls("SQL statement \"SELECT 1\""), None);
+        assert_eq!(calls(&"PL/pgSQL\n".repeat(9)).unwrap().matches('<').count(), 3);
+    }
 
     #[test]
     fn positions_count_characters_and_lead_to_the_file() {
