@@ -23,6 +23,7 @@ mod seed;
 mod stream;
 mod suggestions;
 mod support;
+mod traps;
 
 #[test]
 fn every_file_is_a_module_of_this_binary() {
