@@ -39,13 +39,23 @@ const ENDS: &[&str] =
 /// Pieces of bodies in PL/pgSQL. Each has all names that it needs.
 #[rustfmt::skip]
 const BODY_PIECES: &[&str] = &[
-    "BEGIN ", "END; ", "IF true THEN ", "ELSE ", "END IF; ", "FOR i IN REVERSE 2..1 BY 1 LOOP ", "EXIT; ", "EXIT WHEN true; ", "END LOOP; ", "x := 1; ",
+    "BEGIN ", "END; ", "IF true THEN ", "IF false THEN ", "ELSIF true THEN ", "ELSEIF false THEN ", "ELSE ", "END IF; ", "FOR i IN REVERSE 2..1 BY 1 LOOP ", "EXIT; ", "EXIT WHEN true; ", "END LOOP; ", "x := 1; ",
     "x = 1; ", "a[1] := 2; ", "r.f = 1; ", "NULL; ", "PERFORM 1; ", "<<l>> ", "CASE 1 WHEN 1 THEN ", "END CASE; ",
     "EXCEPTION WHEN others THEN ", "RAISE NOTICE 'x'; ", "RAISE DEBUG '%', x; ", "FOR i IN 1..2 LOOP ", "WHILE false LOOP ",
     "SELECT 1 INTO x; ", "SELECT INTO x 1; ", "INTO x ", "SELECT 1 ", "copy := 1; ", "return := 1; ", "execute := 1; ",
     "RETURN; ", "; ", "-- c\n", "/* ", "*/ ", "'; ", "x := ", "x = '", "$b$", "ASSERT true; ", "GET DIAGNOSTICS x = ROW_COUNT; ",
     "DECLARE ", "y int; ", "y int := ", "c CURSOR FOR ", "FOR r IN SELECT 1 AS f LOOP ", "FOREACH x IN ARRAY a LOOP ",
     "OPEN c FOR ", "IF ", "THEN ", "WHEN ", "END ", "RETURN QUERY ", "RAISE ", "USING ", "EXECUTE 'SELECT 1' ", "CALL ",
+];
+
+/// What a block may be in as a whole, with its end: branches that are taken because others are not.
+const BRANCHES: &[(&str, &str)] = &[
+    ("", ""),
+    ("IF false THEN NULL; ELSE ", "END IF; "),
+    ("IF false THEN ELSE ", "END IF; "),
+    ("IF false THEN ELSIF true THEN ", "END IF; "),
+    ("IF false THEN ELSEIF NULL THEN x := 1; ELSE ", "END IF; "),
+    ("CASE 2 WHEN 1 THEN NULL; ELSE ", "END CASE; "),
 ];
 
 /// Numbers that are the same in each run.
@@ -86,7 +96,8 @@ fn odd_blocks() -> Vec<String> {
         let head = "DECLARE x int; a int[] := '{1,2}'; r record; copy int; c refcursor; BEGIN SELECT 1 AS f INTO r; ";
         let insert = format!("EXECUTE 'INSERT INTO refinery_schema_history VALUES ({index})'; ");
         let (before, behind) = (numbers.several(BODY_PIECES, 4), numbers.several(BODY_PIECES, 3));
-        format!("DO $body${head}{before}{insert}{behind}END $body$")
+        let (open, close) = BRANCHES[numbers.below(BRANCHES.len())];
+        format!("DO $body${head}{open}{before}{insert}{behind}{close}END $body$")
     };
     (0..30_000).map(&mut block).collect()
 }
