@@ -124,7 +124,9 @@ impl MigrationRun {
             clippy::disallowed_methods,
             reason = "the one place that runs refinery, with a session's proof"
         )]
-        let ran = runner.run_async(&mut executor).await;
+        let running = runner.run_async(&mut executor);
+        // Boxed, because futures within futures are deeper here than the compiler likes to look.
+        let ran = Box::pin(running).await;
         match ran {
             Ok(_) => Ok(Outcome { applied }),
             Err(error) => Err(executor.into_refusal(&error)),

@@ -37,7 +37,7 @@ struct Tally {
 
 fn crash(times: u32, place: Option<&Path>) {
     let mut dice = Dice::new("reset_crash");
-    let mut server = durable(place);
+    let mut server = Server::durable(place);
     build_seed(&server);
     server.reset(1).run().accepted();
     let usual = Usual::measure(&server);
@@ -104,12 +104,4 @@ impl Usual {
             _ => ("", self.whole),
         }
     }
-}
-
-fn durable(place: Option<&Path>) -> Server {
-    let on = ["fsync", "synchronous_commit", "full_page_writes"];
-    let builder = on.into_iter().fold(Server::cluster_builder(), |b, name| b.setting(name, "on"));
-    let builder =
-        place.into_iter().fold(builder, throwaway_postgres::ClusterBuilder::base_directory);
-    Server::with_cluster(builder).provisioned()
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,17 @@ fn another_run_is_waited_for_and_named() {
 
 #[test]
 fn runs_at_once_end_well_and_apply_each_migration_once() {
-    for many in [2, 8] {
+    at_once(1);
+}
+
+#[test]
+#[ignore = "the long version of the test above, for ./test --soak"]
+fn soak_runs_at_once() {
+    at_once(20);
+}
+
+fn at_once(rounds: usize) {
+    for many in [2, 8].into_iter().cycle().take(2 * rounds) {
         let server = Server::new();
         let migrations =
             server.place.copy_migrations(&fixtures::sample_app().join("migrations"), "feature-1");
@@ -212,6 +223,38 @@ fn kill_at_random(rounds: u32) {
         assert_eq!(outcome.accepted().objects().last().unwrap()["database"], "app_preview_1");
         assert_eq!(ledger_and_schema_agree(&server), 30, "round {round}");
         assert_eq!(server.reset(1).run().status, Some(0), "round {round}");
+    }
+}
+
+#[test]
+fn a_crashed_server_leaves_ledger_and_schema_in_agreement() {
+    crash_at_random(3, None);
+}
+
+#[test]
+#[ignore = "the long version of the test above, for ./test --soak"]
+fn soak_crashed_servers() {
+    // Not in memory, where flushing means nothing.
+    crash_at_random(50, Some(&std::env::temp_dir()));
+}
+
+fn crash_at_random(rounds: u32, place: Option<&Path>) {
+    let mut dice = Dice::new("crashed servers");
+    let mut server = Server::durable(place);
+    let migrations = thirty(&server);
+    for round in 0..rounds {
+        let pause = dice.within(Duration::from_millis(300));
+        server.migrate("apply", 1, &migrations).format("json").run_while(|_| {
+            std::thread::sleep(pause);
+            server.cluster_mut().crash().unwrap();
+        });
+        server.cluster_mut().restart().unwrap();
+        let applied = ledger_and_schema_agree(&server);
+        assert!(applied <= 30, "round {round}, {pause:?}");
+        let outcome = server.migrate("apply", 1, &migrations).format("json").run();
+        assert_eq!(outcome.accepted().objects().last().unwrap()["database"], "app_preview_1");
+        assert_eq!(ledger_and_schema_agree(&server), 30, "round {round}, {pause:?}");
+        assert_eq!(server.reset(1).run().status, Some(0), "round {round}, {pause:?}");
     }
 }
 

@@ -105,6 +105,9 @@ fn describe(own: &SlotRole, database: &DatabaseFacts, facts: &ClusterFacts) -> V
         shown(&database.owner)
     )];
     lines.push(match Stamp::read(database.comment.as_deref()) {
+        Reading::Stamp(Stamp { kind: Kind::Seed { .. }, .. }) => {
+            "the seed's stamp, which will be replaced".to_owned()
+        }
         Reading::Stamp(_) => "a stamp of this slot, which will be replaced".to_owned(),
         Reading::Unreadable => "a stamp that cannot be read, which will be replaced".to_owned(),
         Reading::None if database.comment.is_some() => {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
+use std::path::Path;
+
 use throwaway_postgres::{Cluster, ClusterBuilder, ServerPrograms};
 
 use super::environment;
@@ -65,6 +67,15 @@ impl Server {
         server.configure("");
         server.make_production();
         server
+    }
+
+    /// Starts a provisioned server that flushes as one that matters does, in a directory or where
+    /// servers usually are: one that may crash.
+    pub(crate) fn durable(place: Option<&Path>) -> Self {
+        let on = ["fsync", "synchronous_commit", "full_page_writes"];
+        let builder = on.into_iter().fold(Self::cluster_builder(), |b, name| b.setting(name, "on"));
+        let builder = place.into_iter().fold(builder, ClusterBuilder::base_directory);
+        Self::with_cluster(builder).provisioned()
     }
 
     /// Starts a server with databases that somebody made by hand: no stamp, no administrator.
