@@ -4,8 +4,9 @@ use guard::diagnostic::{Code, Denial, shown};
 use refinery::Migration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::SimpleQueryMessage;
 
+use crate::live::{cell, rows};
 use crate::session::GuardedSession;
 use crate::sql_error;
 
@@ -33,7 +34,7 @@ pub struct HistoryRow {
 pub async fn read(session: &GuardedSession) -> Result<Vec<HistoryRow>, Denial> {
     let probe = format!("pg_catalog.to_regclass('{LEDGER}') IS NOT NULL");
     let found = session.begin(&probe, refused).await?;
-    let is_there = rows(&found).next().and_then(|row| row.get(1)) == Some("t");
+    let is_there = cell(&found, 1) == Some("t");
     let text = format!("SELECT version, name, applied_on, checksum FROM {LEDGER} ORDER BY version");
     let history = if is_there { query(session, &text).await? } else { Vec::new() };
     query(session, "COMMIT").await?;
@@ -78,13 +79,6 @@ pub(crate) fn parse(answer: &[SimpleQueryMessage]) -> Result<Vec<HistoryRow>, De
             parse_row(column(0), column(1), column(2), column(3))
         })
         .collect()
-}
-
-fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
-    answer.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    })
 }
 
 fn parse_row(

@@ -5,9 +5,9 @@
 
 use guard::diagnostic::{Code, Denial, shown};
 use guard::identity::{IdentityFacts, LiveFacts, RightsFacts, TableFacts};
-use guard::stamp::{Reading, SCHEMA, Stamp, TABLE};
+use guard::stamp::{Reading, Stamp, TABLE};
 use serde::de::DeserializeOwned;
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::history::LEDGER;
 
@@ -31,8 +31,6 @@ fn rights_column() -> String {
         flag("rolreplication", "REPLICATION"),
         flag("rolbypassrls", "BYPASSRLS"),
     ];
-    let (ledger_schema, ledger) = LEDGER.split_once('.').unwrap_or(("public", LEDGER));
-    let stamp = TABLE.split_once('.').map_or(TABLE, |(_, name)| name);
     format!(
         "(SELECT pg_catalog.json_build_object(\
          'owner', pg_catalog.pg_get_userbyid(d.datdba), \
@@ -54,13 +52,14 @@ fn rights_column() -> String {
          WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
          AND r.rolname OPERATOR(pg_catalog.=) session_user)",
         attributes.join(", "),
-        table_column(SCHEMA, stamp),
-        table_column(ledger_schema, ledger),
+        table_column(TABLE),
+        table_column(LEDGER),
     )
 }
 
-/// What kind of relation carries a name, as a JSON object or NULL.
-pub(crate) fn table_column(schema: &str, name: &str) -> String {
+/// What kind of relation carries a qualified name, as a JSON object or NULL.
+pub(crate) fn table_column(qualified: &str) -> String {
+    let (schema, name) = qualified.split_once('.').unwrap_or(("public", qualified));
     format!(
         "(SELECT pg_catalog.json_build_object('oid', c.oid::pg_catalog.int8, \
          'owner', pg_catalog.pg_get_userbyid(c.relowner), \
@@ -115,11 +114,7 @@ pub(crate) fn column<T: DeserializeOwned>(
     answer: &[SimpleQueryMessage],
     index: usize,
 ) -> Result<T, Denial> {
-    let row = answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
-    let text = row.and_then(|row| row.try_get(index).ok().flatten()).unwrap_or_default();
+    let text = cell(answer, index).unwrap_or_default();
     serde_json::from_str(text).map_err(|error| {
         Denial::new(
             Code::LiveServer,
@@ -130,13 +125,22 @@ pub(crate) fn column<T: DeserializeOwned>(
     })
 }
 
-/// Returns the first column of every row.
-pub(crate) fn first_columns(answer: &[SimpleQueryMessage]) -> Vec<String> {
-    let rows = answer.iter().filter_map(|message| match message {
+/// Returns the rows of an answer.
+pub(crate) fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
-    });
-    rows.map(|row| row.get(0).unwrap_or_default().to_owned()).collect()
+    })
+}
+
+/// Returns a column of the first row; `None` for NULL and for what is not there.
+pub(crate) fn cell(answer: &[SimpleQueryMessage], index: usize) -> Option<&str> {
+    rows(answer).next()?.try_get(index).ok().flatten()
+}
+
+/// Returns the first column of every row.
+pub(crate) fn first_columns(answer: &[SimpleQueryMessage]) -> Vec<String> {
+    rows(answer).map(|row| row.get(0).unwrap_or_default().to_owned()).collect()
 }
 
 #[cfg(test)]

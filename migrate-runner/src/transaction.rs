@@ -6,10 +6,11 @@
 
 use guard::diagnostic::{Code, Denial, shown};
 use guard::migration::pieces;
-use tokio_postgres::{Error, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Error, SimpleQueryMessage};
 
 use crate::blockers::Watch;
 use crate::history::{self, LEDGER};
+use crate::live::cell;
 use crate::run_lock;
 use crate::session::GuardedSession;
 use crate::sql_error;
@@ -99,7 +100,7 @@ async fn in_transaction(
             sql_error::between(work.file, error)
         })
         .await?;
-    let ours = column(&answer, 1);
+    let ours = cell(&answer, 1).map(ToOwned::to_owned);
     if ledger.is_none() {
         *ledger = Some(ledger_state(&answer, 2)?);
     }
@@ -108,10 +109,10 @@ async fn in_transaction(
     let held = run_lock::is_held();
     let check = format!("SELECT pg_catalog.pg_current_xact_id_if_assigned(), {held}, {digest}");
     let answer = ask(&check).await?;
-    if ours.is_none() || column(&answer, 0) != ours {
+    if ours.is_none() || cell(&answer, 0) != ours.as_deref() {
         return Err(ended_itself(work.file).into());
     }
-    if column(&answer, 1).as_deref() != Some("t") {
+    if cell(&answer, 1) != Some("t") {
         return Err(lost_lock(work.file).into());
     }
     require_same(before, &ledger_state(&answer, 2)?)?;
@@ -182,8 +183,7 @@ fn digest_column() -> String {
 }
 
 fn ledger_state(answer: &[SimpleQueryMessage], index: usize) -> Result<LedgerState, Denial> {
-    let state = column(answer, index);
-    let state = state.as_deref().and_then(|state| state.split_once(':'));
+    let state = cell(answer, index).and_then(|state| state.split_once(':'));
     let state = state.and_then(|(rows, digest)| {
         Some(LedgerState { rows: rows.parse().ok()?, digest: digest.to_owned() })
     });
@@ -222,13 +222,4 @@ fn lost_lock(file: &str) -> Denial {
         "the advisory lock is gone",
         "no pg_advisory_unlock_all() and no DISCARD ALL in a migration, and no pooler",
     )
-}
-
-/// Returns a column of the first row.
-fn column(answer: &[SimpleQueryMessage], index: usize) -> Option<String> {
-    let row: Option<&SimpleQueryRow> = answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
-    row.and_then(|row| row.try_get(index).ok().flatten()).map(ToOwned::to_owned)
 }

@@ -9,8 +9,8 @@ pub(super) fn judge(wanted: &Wanted, facts: &ClusterFacts, findings: &mut Vec<De
     for slot in &wanted.slots {
         judge_slot(wanted, facts, &slot.role, findings);
     }
-    judge_service(facts, ADMIN_ROLE, &["CREATEDB"], ADMIN_CONNECTIONS, findings);
-    judge_service(facts, SEED_ROLE, &[], SEED_CONNECTIONS, findings);
+    judge_basics(facts, ADMIN_ROLE, &["CREATEDB"], ADMIN_CONNECTIONS, findings);
+    judge_basics(facts, SEED_ROLE, &[], SEED_CONNECTIONS, findings);
     judge_admin_memberships(wanted, facts, findings);
     judge_members(wanted, facts, findings);
     for (role, what) in &facts.other_grants {
@@ -60,16 +60,6 @@ fn judge_settings(wanted: &Wanted, role: &RoleFacts, findings: &mut Vec<Denial>)
         let found = format!("`{}` in {place}", shown(&setting.name));
         find(findings, Code::ProvisionSetting, message, found, "only the limits of `[quotas]`");
     }
-}
-
-fn judge_service(
-    facts: &ClusterFacts,
-    name: &str,
-    attributes: &[&str],
-    limit: i32,
-    findings: &mut Vec<Denial>,
-) {
-    judge_basics(facts, name, attributes, limit, findings);
 }
 
 /// Existence, login, password, attributes and connection limit.

@@ -3,7 +3,7 @@
 use guard::admin::AdminTarget;
 use guard::diagnostic::Denial;
 use guard::provision::{ClusterFacts, ContentFacts, Wanted};
-use guard::stamp::{SCHEMA, TABLE};
+use guard::stamp::TABLE;
 
 use super::session::{AdminSession, Authority};
 use super::sql;
@@ -125,8 +125,6 @@ const HBA: &str = "(SELECT coalesce(json_agg(json_build_object(\
 
 /// One JSON object over the catalogs of one database.
 fn content(database: &str) -> String {
-    let (ledger_schema, ledger) = LEDGER.split_once('.').unwrap_or(("public", LEDGER));
-    let stamp = TABLE.split_once('.').map_or(TABLE, |(_, name)| name);
     format!(
         "SELECT json_build_object('database', {}, \
          'untrusted_extensions', (SELECT coalesce(json_agg(e.extname), '[]') FROM pg_extension e \
@@ -161,7 +159,7 @@ fn content(database: &str) -> String {
              WHERE nspname = 'public'), \
          'stamp_table', {}, 'ledger', {})",
         sql::text(database),
-        table_column(SCHEMA, stamp),
-        table_column(ledger_schema, ledger),
+        table_column(TABLE),
+        table_column(LEDGER),
     )
 }
