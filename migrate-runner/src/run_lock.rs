@@ -10,7 +10,7 @@ use guard::diagnostic::{Code, Denial};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::limits::Limits;
-use crate::live;
+use crate::live::cell;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
 use crate::sql_error;
@@ -21,14 +21,26 @@ const KEY: i64 = 0x736c_6f74_6775_6172;
 /// How long between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
-/// A condition that is true while this session holds the lock.
-pub(crate) fn is_held() -> String {
+/// A condition on `pg_locks l`: it is the lock of a run on this database, and somebody has it.
+///
+/// The view shows the locks of every database, and every slot's run takes the same key.
+fn is_the_lock() -> String {
     let (high, low) = (KEY >> 32, KEY & 0xffff_ffff);
     format!(
-        "EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
-         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+        "l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
          AND l.classid OPERATOR(pg_catalog.=) {high}::pg_catalog.oid \
-         AND l.objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid AND l.granted)"
+         AND l.objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid \
+         AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d \
+             WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+    )
+}
+
+/// A condition that is true while this session holds the lock.
+pub(crate) fn is_held() -> String {
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {} \
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+        is_the_lock()
     )
 }
 
@@ -46,7 +58,7 @@ pub(crate) async fn take(
     let question = format!("SELECT pg_catalog.pg_try_advisory_lock({KEY})");
     let mut told = false;
     loop {
-        if first(&ask(session, &question).await?) == "t" {
+        if cell(&ask(session, &question).await?, 0) == Some("t") {
             return Ok(());
         }
         if !told {
@@ -73,24 +85,19 @@ pub(crate) async fn release(session: &GuardedSession) {
 
 /// Says who holds the lock, as far as a slot's role may know.
 async fn holder(session: &GuardedSession) -> Result<String, Denial> {
-    let (high, low) = (KEY >> 32, KEY & 0xffff_ffff);
     let question = format!(
         "SELECT 'pid ' || l.pid || coalesce(', ' || nullif(a.application_name, ''), '') \
          || coalesce(', since ' || pg_catalog.to_char(\
              a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') \
          FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-         WHERE l.locktype = 'advisory' AND l.classid = {high}::pg_catalog.oid \
-         AND l.objid = {low}::pg_catalog.oid AND l.granted LIMIT 1"
+         WHERE {} LIMIT 1",
+        is_the_lock()
     );
-    let who = first(&ask(session, &question).await?);
-    Ok(if who.is_empty() { "a run that just ended".to_owned() } else { who })
+    let answer = ask(session, &question).await?;
+    Ok(cell(&answer, 0).unwrap_or("a run that just ended").to_owned())
 }
 
 async fn ask(session: &GuardedSession, question: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {
     let answer = session.client().simple_query(question).await;
     answer.map_err(|error| sql_error::lost("the lock of the run", &error))
-}
-
-fn first(answer: &[SimpleQueryMessage]) -> String {
-    live::first_columns(answer).into_iter().next().unwrap_or_default()
 }

@@ -34,7 +34,17 @@ fn another_run_is_waited_for_and_named() {
     let server = Server::new();
     let migrations = write(&server, &[("V1__a.sql", "CREATE TABLE a ();")]);
     let apply = |wait: &str| server.migrate("apply", 1, &migrations).and(&["--wait", wait]);
-    hold(LOCK).during(&server, |_| {
+    hold(LOCK).during(&server, |pid| {
+        // A run on another slot has the same lock in another database; it is not the one to name.
+        let other = Hold { slot: Some(2), database: "app_preview_2", statements: LOCK };
+        other.during(&server, |other| {
+            for (slot, pid) in [(1, pid), (2, other)] {
+                let run = server.migrate("apply", slot, &migrations).and(&["--wait", "0"]);
+                let denial = run.format("json").run().denied(Code::RunLocked);
+                let named = format!("pid {pid},");
+                assert!(denial["found"].as_str().unwrap().starts_with(&named), "{denial}");
+            }
+        });
         let shown = ["human", "json"].map(|format| {
             let outcome = apply("1").format(format).run();
             outcome.refused(Code::RunLocked);
