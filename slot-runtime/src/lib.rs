@@ -1,0 +1,7 @@
+//! Who holds a slot and until when, and the life of exactly one slot's backend.
+//!
+//! Everything here acts on one slot at a time, beneath the configured state root.
+
+mod state;
+
+pub use state::StateRoot;
