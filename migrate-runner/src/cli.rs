@@ -2,26 +2,18 @@
 
 use clap::{Parser, Subcommand};
 use guard::config::Config;
-use guard::diagnostic::{Code, Denial, Warning};
+use guard::diagnostic::{Code, Denial};
 use guard::environment::Environment;
 use guard::io::{environment_snapshot, load_config};
-use guard::verify::VerifiedTarget;
 use step_report::cli::{ConfigOption, FormatOption};
-use step_report::console::{Console, Format};
+use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::files::MigrationSet;
-use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::lint::{self, LintOptions};
 use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
-use crate::report::{self, Place};
-use crate::run::MigrationRun;
-use crate::screening::{ScreenedFile, require_clean};
-use crate::session::GuardedSession;
-use crate::stop::Stopper;
-use crate::{admin, confirm};
+use crate::{admin, confirm, migrate};
 
 /// Applies preview migrations, only with the proof that the database is the slot's own
 ///
@@ -110,16 +102,9 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
     let config = |option: &ConfigOption| configured(option, &environment_snapshot()?);
     let done = |outcome: Result<(), Denial>| outcome.map(|()| ExitStatus::Done);
     match command {
-        Command::Plan(options) | Command::Apply(options) | Command::Status(options) => {
-            let mut prepared = prepare(options)?;
-            if !matches!(command, Command::Status(_)) {
-                prepared.screened = require_clean(console, &prepared.set)?;
-            }
-            for warning in &prepared.warnings {
-                console.warn(warning);
-            }
-            in_runtime(migrate(console, command, prepared))
-        }
+        Command::Plan(options) => in_runtime(migrate::plan(console, options)),
+        Command::Apply(options) => in_runtime(migrate::apply(console, options)),
+        Command::Status(options) => in_runtime(migrate::status(console, options)),
         Command::Lint(options) => lint::run(console, options),
         Command::Confirm(options) => {
             let environment = environment_snapshot()?;
@@ -141,24 +126,30 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
         Command::Adopt(options) => {
             let config = config(&options.admin.config)?;
             let slot = config.slot(&options.slot)?;
+            console.begin(&config.roots, slot, "adopt")?;
             let target = options.admin.target(&config)?;
             done(in_runtime(admin::adopt(console, &config, &target, slot, options)))
         }
         Command::Reset(options) => {
             let config = config(&options.config)?;
             let slot = config.slot(&options.slot)?;
+            console.begin(&config.roots, slot, "reset")?;
             let source = options.source()?;
             done(in_runtime(admin::reset(console, &config, slot, &source)))
         }
         Command::Seed(SeedCommand::Build(options)) => {
             let config = config(&options.config)?;
+            console.begin(&config.roots, SEED, "build")?;
             let (migrations, sql) = (&options.migrations, &options.sql);
             done(in_runtime(admin::seed(console, &config, migrations, sql)))
         }
     }
 }
 
-fn configured(option: &ConfigOption, environment: &Environment) -> Result<Config, Denial> {
+pub(crate) fn configured(
+    option: &ConfigOption,
+    environment: &Environment,
+) -> Result<Config, Denial> {
     Ok(load_config(option.config.as_deref(), environment)?.config)
 }
 
@@ -170,73 +161,5 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Denial>>) -> Result<T, Den
     runtime.block_on(work)
 }
 
-struct Prepared {
-    target: VerifiedTarget,
-    set: MigrationSet,
-    limits: Limits,
-    warnings: Vec<Warning>,
-    screened: Vec<ScreenedFile>,
-}
-
-/// Everything that can be refused before a socket opens.
-fn prepare(options: &Migrations) -> Result<Prepared, Denial> {
-    let environment = environment_snapshot()?;
-    let config = configured(&options.config, &environment)?;
-    let slot = config.slot(&options.slot)?;
-    let (target, warnings) = options.target.verify(slot, &environment, &config)?;
-    let set = MigrationSet::read(&options.migrations, &config)?;
-    let limits = options.limits.over(Limits::of(&config.quotas));
-    Ok(Prepared { target, set, limits, warnings, screened: Vec::new() })
-}
-
-async fn migrate(
-    console: &Console,
-    command: &Command,
-    prepared: Prepared,
-) -> Result<ExitStatus, Denial> {
-    let Prepared { target, set, limits, mut warnings, screened } = prepared;
-    let (slot, place) = (target.slot(), Place::of(&target));
-    let mut session = GuardedSession::open(target, &limits).await?;
-    let stopper = session.stopper();
-    for warning in session.warnings() {
-        console.warn(warning);
-    }
-    warnings.extend_from_slice(session.warnings());
-    let run = MigrationRun::new(session, set).within(limits);
-    if let Command::Apply(_) = command {
-        let mut observer = |progress: crate::progress::Progress<'_>| {
-            report::progress(console, slot, &progress);
-        };
-        let outcome = until_interrupted(run.apply(&mut observer), stopper).await?;
-        report::finished(console, &place, &outcome, &screened, &warnings);
-        return Ok(ExitStatus::Done);
-    }
-    let comparison = run.compare().await?;
-    let only_pending = matches!(command, Command::Plan(_));
-    let screened = only_pending.then_some(&screened[..]);
-    report::standing(console, &place, &comparison, screened, &warnings);
-    match comparison.problems().into_iter().next() {
-        None => Ok(ExitStatus::Done),
-        Some(problem) if console.format() == Format::Human => Err(problem),
-        Some(problem) => Ok(problem.code().into()),
-    }
-}
-
-/// Does the work to its end; a signal only asks it to come to its end soon.
-async fn until_interrupted<T>(
-    work: impl Future<Output = Result<T, Denial>>,
-    stopper: Option<Stopper>,
-) -> Result<T, Denial> {
-    let Some(stopper) = stopper else { return work.await };
-    let mut interrupt = Interrupt::listen()?;
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            done = work.as_mut() => return done,
-            name = interrupt.came() => {
-                tracing::warn!(signal = name, "stopping");
-                stopper.stop().await;
-            }
-        }
-    }
-}
+/// What the artifacts of the seed lie beneath, as those of a slot lie beneath its name.
+const SEED: &str = "seed";

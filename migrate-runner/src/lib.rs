@@ -18,6 +18,7 @@ mod interrupt;
 pub mod limits;
 mod lint;
 mod live;
+mod migrate;
 mod name;
 mod options;
 pub mod progress;

@@ -147,21 +147,19 @@ pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>)
         duration_ms: duration.map(std::time::Duration::as_millis),
         code,
     };
-    match (console.format(), progress) {
-        (Format::Json, _) => console.object(&Event::now(PROGRAM, slot, kind, details)),
-        (Format::Human, Progress::Applied { .. }) => {
-            let milliseconds = details.duration_ms.unwrap_or_default();
-            console.line(&format!("  applied   {}  ({milliseconds} ms)", file.file));
+    console.say(&Event::now(PROGRAM, slot, kind, details), || match progress {
+        Progress::Applied { duration, .. } => {
+            console.line(&format!("  applied   {}  ({} ms)", file.file, duration.as_millis()));
         }
         // What a migration committed itself cannot be rolled back any more.
-        (Format::Human, Progress::Failed { code: Code::MigrationTransaction, .. }) => {
+        Progress::Failed { code: Code::MigrationTransaction, .. } => {
             console.line(&format!("  failed    {}  (not recorded)", file.file));
         }
-        (Format::Human, Progress::Failed { .. }) => {
+        Progress::Failed { .. } => {
             console.line(&format!("  failed    {}  (rolled back)", file.file));
         }
-        (Format::Human, _) => tracing::info!(file = file.file, "applying"),
-    }
+        _ => tracing::info!(file = file.file, "applying"),
+    });
 }
 
 /// Says that another run is waited for.
@@ -170,12 +168,9 @@ fn waiting(console: &Console, slot: SlotId, holder: &str) {
     struct Details<'a> {
         holder: &'a str,
     }
-    match console.format() {
-        Format::Json => {
-            console.object(&Event::now(PROGRAM, slot, "run.waiting", Details { holder }));
-        }
-        Format::Human => console.note(&format!("  waiting   for another run: {holder}")),
-    }
+    console.say(&Event::now(PROGRAM, slot, "run.waiting", Details { holder }), || {
+        console.note(&format!("  waiting   for another run: {holder}"));
+    });
 }
 
 /// Says who keeps a migration waiting, and when it is tried again.
@@ -194,15 +189,10 @@ fn blocked(
         pause_ms: u128,
     }
     let (version, name, pause_ms) = (file.migration.version(), &file.file, pause.as_millis());
-    match console.format() {
-        Format::Json => {
-            let details = Details { version, file: name, found, pause_ms };
-            console.object(&Event::now(PROGRAM, slot, "migration.blocked", details));
-        }
-        Format::Human => {
-            console.note(&format!("  blocked   {name}  ({found}); again in {pause_ms} ms"));
-        }
-    }
+    let details = Details { version, file: name, found, pause_ms };
+    console.say(&Event::now(PROGRAM, slot, "migration.blocked", details), || {
+        console.note(&format!("  blocked   {name}  ({found}); again in {pause_ms} ms"));
+    });
 }
 
 #[derive(Serialize)]
@@ -227,15 +217,15 @@ pub(crate) fn finished(
     let exempted = &exemptions(screened)[..];
     let applied = &outcome.applied[..];
     let word = if applied.is_empty() { "unchanged" } else { "applied" };
-    if console.format() == Format::Json {
-        let schema = "slotguard.migration-run/1";
-        console.object(&Run { schema, place, outcome: word, applied, exempted, warnings });
-        return;
-    }
-    say_exemptions(console, exempted);
-    match applied.len() {
-        0 => console.line(&format!("{}: nothing to apply", place.slot)),
-        1 => console.line(&format!("{}: 1 migration applied to {}", place.slot, place.database)),
-        n => console.line(&format!("{}: {n} migrations applied to {}", place.slot, place.database)),
-    }
+    let schema = "slotguard.migration-run/1";
+    let run = Run { schema, place, outcome: word, applied, exempted, warnings };
+    console.conclude(&run, || {
+        say_exemptions(console, exempted);
+        let (slot, database) = (place.slot, &place.database);
+        match applied.len() {
+            0 => console.line(&format!("{slot}: nothing to apply")),
+            1 => console.line(&format!("{slot}: 1 migration applied to {database}")),
+            n => console.line(&format!("{slot}: {n} migrations applied to {database}")),
+        }
+    });
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use guard::diagnostic::{Denial, shown};
 use guard::migration::{Exempted, Finding, screen};
 use serde::Serialize;
-use step_report::console::{Console, Format};
+use step_report::console::Console;
 
 use crate::files::{MigrationFile, MigrationSet};
 
@@ -37,9 +37,11 @@ struct Lint<'a> {
 
 /// Says what was found: one object for programs, lines like a compiler's for people.
 pub(crate) fn say(console: &Console, files: &[ScreenedFile]) {
-    if console.format() == Format::Json {
-        return console.object(&Lint { schema: "slotguard.lint/1", files });
-    }
+    let lint = Lint { schema: "slotguard.lint/1", files };
+    console.say(&lint, || say_words(console, files));
+}
+
+fn say_words(console: &Console, files: &[ScreenedFile]) {
     for file in files {
         let path = shown_path(&file.path);
         for finding in &file.findings {

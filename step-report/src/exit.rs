@@ -61,6 +61,7 @@ impl From<Class> for ExitStatus {
             Class::InputMissing => Self::InputMissing,
             Class::Unavailable => Self::Unavailable,
             Class::Internal => Self::Internal,
+            Class::ArtifactNotWritable => Self::ArtifactNotWritable,
             Class::Busy => Self::Busy,
             Class::Denied => Self::Denied,
             Class::Configuration => Self::Configuration,
@@ -91,6 +92,7 @@ Exit codes:
   66  input missing (no target, no file)
   69  unavailable (database, program, kernel feature)
   70  internal error
+  73  an artifact cannot be written
   75  busy: try again
   77  denied by the guard
   78  configuration";

@@ -3,6 +3,7 @@
 //! Standard output is data, standard error is for people and logs. Every JSON object names its
 //! schema. Nothing here decides anything: it is handed decisions of `guard` and says them.
 
+pub mod artifact;
 pub mod cli;
 pub mod console;
 pub mod event;

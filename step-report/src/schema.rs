@@ -18,6 +18,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("provision-check", include_str!("../schemas/provision-check.json")),
     ("reset", include_str!("../schemas/reset.json")),
     ("seed", include_str!("../schemas/seed.json")),
+    ("truncated", include_str!("../schemas/truncated.json")),
     ("verdict", include_str!("../schemas/verdict.json")),
 ];
 

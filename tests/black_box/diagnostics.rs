@@ -797,6 +797,14 @@ const CONFIGURATIONS: &[Scenario] = &[
     (Code::WorkerVariable, End::Refused, |place| {
         check(place, URL).with("WORKER_SLOT_API_DIRECT_TEMPLATE", "http://127.0.0.1:8101")
     }),
+    (Code::ArtifactNotWritable, End::Refused, |place| {
+        place.write("artifacts", 0o644, "");
+        place.keep_artifacts(&place.text("artifacts"));
+        place.write("previews/feature/migrations/V1__a.sql", 0o644, "SELECT 1;");
+        let migrations = place.text("previews/feature/migrations");
+        let args = ["--slot", "preview-1", "--migrations", &migrations, "--database-url", URL];
+        place.migrate("apply", &args)
+    }),
     (Code::Usage, End::Refused, |_| Run::new("slotguard", &["explain", "SG0000"])),
 ];
 
@@ -854,6 +862,8 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.extend(SCREENED);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);
     shown.push(Code::ResetInterrupted);
+    // In the module `artifacts`.
+    shown.push(Code::ArtifactIncomplete);
     for code in Code::ALL {
         let times = shown.iter().filter(|other| *other == code).count();
         let reason = EXEMPT.iter().find(|(exempt, _)| exempt == code);

@@ -1,5 +1,6 @@
 //! One black-box test binary over the built programs.
 
+mod artifacts;
 mod contract;
 mod demo;
 mod diagnostics;

@@ -22,6 +22,8 @@ pub enum Class {
     Internal,
     /// Somebody else holds what is needed; trying again may help.
     Busy,
+    /// What a step leaves behind cannot be written.
+    ArtifactNotWritable,
     /// The guard refused.
     Denied,
     /// The configuration is wrong.
@@ -1231,6 +1233,22 @@ catalogue! {
         way_out: "Write the template with {slot}, as the contract has it.",
         bad: "WORKER_SLOT_API_DIRECT_TEMPLATE=http://127.0.0.1:8101",
         good: "WORKER_SLOT_API_DIRECT_TEMPLATE=http://127.0.0.1:810{slot}",
+    }
+    ArtifactNotWritable "SG8101" ArtifactNotWritable {
+        summary: "the artifact of a step cannot be written",
+        condition: "`[roots] artifact` is configured, and the step's directory or its file of events cannot be made: the root cannot be made or written, others can write to it, or a component beneath it is a symbolic link or a file.",
+        effect: "The step would act, and nobody could read afterwards what it did. Nothing was done.",
+        way_out: "Make the root a directory of root or of the caller that only its owner can write to, or leave `[roots] artifact` out.",
+        bad: "artifact = \"/etc/hostname\"",
+        good: "artifact = \"/var/lib/slotguard/artifacts\"",
+    }
+    ArtifactIncomplete "SG8102" Notice {
+        summary: "the artifact of a step is not complete",
+        condition: "An event or the report could not be written after the step had begun: the disk is full, or the directory was removed.",
+        effect: "The step ended as it says; what it said on standard output is whole.",
+        way_out: "Keep the output of this run, and see to the artifact root before the next one.",
+        bad: "a full disk beneath `[roots] artifact`",
+        good: "room for the artifacts",
     }
     Internal "SG9001" Internal {
         summary: "a defect of this program",

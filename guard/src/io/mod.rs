@@ -1,8 +1,8 @@
 //! The few functions that read the machine on behalf of the decisions: the environment, files that
 //! must be safe to read, directory roots and program files.
 //!
-//! Nothing here writes, connects or starts anything, except that [`Root::create_directory`] makes a
-//! directory beneath a root.
+//! Nothing here writes, connects or starts anything, except that [`Root::create_directory`] and
+//! its kind make directories beneath a root.
 
 mod config_file;
 mod directory;

@@ -80,10 +80,11 @@ impl<'a> Plan<'a> {
     /// Says how it ended.
     pub(super) fn finish(mut self, console: &Console, outcome: &'static str) {
         self.outcome = outcome;
-        if console.format() == Format::Json {
-            console.object(&self);
-            return;
-        }
+        console.conclude(&self, || self.say_words(console));
+    }
+
+    fn say_words(&self, console: &Console) {
+        let outcome = self.outcome;
         if outcome == "unchanged" {
             return;
         }
@@ -165,13 +166,9 @@ impl<'a> Progress<'a> {
         Self { console, slot }
     }
 
-    fn say(&self, event: &str, details: ResetDetails<'_>, words: &str) {
-        match self.console.format() {
-            Format::Json => {
-                self.console.object(&Event::now(PROGRAM, self.slot, event, details));
-            }
-            Format::Human => self.console.note(words),
-        }
+    fn say(&self, event: &str, details: impl Serialize, words: &str) {
+        let event = Event::now(PROGRAM, self.slot, event, details);
+        self.console.say(&event, || self.console.note(words));
     }
 
     pub(super) fn copying(&self, source: &str, bytes: u64) {
@@ -202,13 +199,7 @@ impl<'a> Progress<'a> {
 
     pub(super) fn left_over(&self, database: &str, found: &str) {
         let words = format!("  left over {database} ({found}); the next reset drops it");
-        match self.console.format() {
-            Format::Json => {
-                let details = LeftOver { database, found };
-                self.console.object(&Event::now(PROGRAM, self.slot, "reset.left_over", details));
-            }
-            Format::Human => self.console.note(&words),
-        }
+        self.say("reset.left_over", LeftOver { database, found }, &words);
     }
 }
 
@@ -238,22 +229,21 @@ pub(super) fn reset(
     gap: Duration,
     duration: Duration,
 ) {
-    if console.format() == Format::Json {
-        console.object(&Reset {
-            schema: "slotguard.reset/1",
-            slot: own.slot,
-            database: &own.database,
-            source: &source.database,
-            bytes: source.size,
-            strategy: built.strategy,
-            oid: built.stamp.oid,
-            gap_ms: gap.as_millis(),
-            duration_ms: duration.as_millis(),
-        });
-        return;
-    }
-    let (slot, database, from) = (own.slot, &own.database, &source.database);
-    console.line(&format!("{slot}: {database} is fresh, copied from {from}"));
+    let (database, from) = (&own.database[..], &source.database[..]);
+    let reset = Reset {
+        schema: "slotguard.reset/1",
+        slot: own.slot,
+        database,
+        source: from,
+        bytes: source.size,
+        strategy: built.strategy,
+        oid: built.stamp.oid,
+        gap_ms: gap.as_millis(),
+        duration_ms: duration.as_millis(),
+    };
+    console.conclude(&reset, || {
+        console.line(&format!("{}: {database} is fresh, copied from {from}", own.slot));
+    });
 }
 
 #[derive(Serialize)]
@@ -274,16 +264,13 @@ pub(super) fn seed(
     outcome: &'static str,
     (migrations, scripts): (usize, usize),
 ) {
-    if console.format() == Format::Json {
-        let schema = "slotguard.seed/1";
-        console.object(&Seed { schema, database, fingerprint, outcome, migrations, scripts });
-        return;
-    }
+    let schema = "slotguard.seed/1";
+    let seed = Seed { schema, database, fingerprint, outcome, migrations, scripts };
     // Enough to tell two seeds apart; the whole is in the stamp and for programs.
     let short: String = fingerprint.chars().take(12).collect();
     let said = match outcome {
         "unchanged" => "built from the same files already".to_owned(),
         _ => format!("built from {migrations} migrations and {scripts} scripts"),
     };
-    console.line(&format!("{database}: {said} ({short})"));
+    console.conclude(&seed, || console.line(&format!("{database}: {said} ({short})")));
 }

@@ -48,6 +48,13 @@ impl Place {
         );
     }
 
+    /// Adds a root of artifacts to the configuration.
+    pub(crate) fn keep_artifacts(&self, root: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let roots = format!("[roots]\nartifact = \"{root}\"\n");
+        self.write("slotguard.toml", 0o600, &text.replacen("[roots]\n", &roots, 1));
+    }
+
     /// Writes a file with this mode.
     pub(crate) fn write(&self, name: &str, mode: u32, text: &str) {
         let path = self.path(name);

@@ -35,6 +35,9 @@ impl Redactor {
             if let Some(after) = after_time(rest) {
                 out.push_str("<time>");
                 rest = after;
+            } else if let Some((step, after)) = artifact_name(rest) {
+                out.push_str(&format!("<time>-{step}-<pid>"));
+                rest = after;
             } else if let Some(after) = after_nonce(rest, &out) {
                 out.push_str("<nonce>");
                 rest = after;
@@ -101,6 +104,18 @@ fn after_time(text: &str) -> Option<&str> {
     rest.strip_prefix('Z')
 }
 
+/// Returns the step and what stands behind the name of an artifact, if the text begins with one.
+fn artifact_name(text: &str) -> Option<(&str, &str)> {
+    let (time, rest) = text.split_at_checked("00000000T000000.000Z".len())?;
+    let mark = |at: usize, mark: &str| time.get(at..at + 1) == Some(mark);
+    if !(mark(8, "T") && mark(15, ".") && mark(19, "Z")) {
+        return None;
+    }
+    let (step, rest) = rest.strip_prefix('-')?.split_once('-')?;
+    let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    (after.len() < rest.len()).then_some((step, after))
+}
+
 #[test]
 fn only_what_is_unstable_is_replaced() {
     let redactor = Redactor::default().path(Path::new("/tmp/x1"), "<dir>").port(5433);
@@ -118,6 +133,7 @@ fn only_what_is_unstable_is_replaced() {
         ("\"nonce\":\"0123ab\",", "\"nonce\":\"<nonce>\","),
         ("PostgreSQL 15 on", "PostgreSQL <major> on"),
         ("slotguard-demo-aB3/x", "slotguard-demo-<random>/x"),
+        ("/x/20260102T030405.678Z-apply-77\"", "/x/<time>-apply-<pid>\""),
         ("preview-1 8101 ä", "preview-1 8101 ä"),
     ] {
         assert_eq!(redactor.redact(text), redacted);

@@ -1,0 +1,152 @@
+//! `plan`, `apply` and `status`: from the options of a slot to a run and its report.
+
+use guard::config::Config;
+use guard::diagnostic::{Code, Denial, Warning};
+use guard::environment::Environment;
+use guard::io::environment_snapshot;
+use guard::slot::SlotId;
+use guard::verify::VerifiedTarget;
+use step_report::console::{Console, Format};
+use step_report::exit::ExitStatus;
+
+use crate::cli::configured;
+use crate::files::MigrationSet;
+use crate::interrupt::Interrupt;
+use crate::limits::Limits;
+use crate::options::Migrations;
+use crate::report::{self, Place};
+use crate::run::MigrationRun;
+use crate::screening::{ScreenedFile, require_clean};
+use crate::session::GuardedSession;
+use crate::stop::Stopper;
+
+/// Shows what would run.
+///
+/// # Errors
+/// Refuses what can be refused before anything runs, and files and ledger that disagree.
+pub(crate) async fn plan(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
+    let prepared = Ground::new(options)?.prepare(options)?;
+    let screened = require_clean(console, &prepared.set)?;
+    stand(console, prepared, Some(&screened)).await
+}
+
+/// Shows every version.
+///
+/// # Errors
+/// Refuses what can be refused before anything runs, and files and ledger that disagree.
+pub(crate) async fn status(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
+    let prepared = Ground::new(options)?.prepare(options)?;
+    stand(console, prepared, None).await
+}
+
+/// Runs what is pending.
+///
+/// # Errors
+/// As [`plan`], and as [`MigrationRun::apply`].
+pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
+    // From here on a signal ends the run with a word, also in the artifact.
+    let mut interrupt = Interrupt::listen()?;
+    let ground = Ground::new(options)?;
+    let slot = ground.slot;
+    console.begin(&ground.config.roots, slot, "apply")?;
+    let Prepared { target, set, limits, mut warnings } = ground.prepare(options)?;
+    let screened = require_clean(console, &set)?;
+    let place = Place::of(&target);
+    warnings.iter().for_each(|warning| console.warn(warning));
+    let mut session = tokio::select! {
+        biased;
+        name = interrupt.came() => Err(interrupted_early(name)),
+        session = GuardedSession::open(target, &limits) => session,
+    }?;
+    adopt_warnings(console, &session, &mut warnings);
+    let stopper = session.stopper();
+    let run = MigrationRun::new(session, set).within(limits);
+    let mut observer = |progress: crate::progress::Progress<'_>| {
+        report::progress(console, slot, &progress);
+    };
+    let outcome = until_interrupted(&mut interrupt, run.apply(&mut observer), stopper).await?;
+    report::finished(console, &place, &outcome, &screened, &warnings);
+    Ok(ExitStatus::Done)
+}
+
+struct Prepared {
+    target: VerifiedTarget,
+    set: MigrationSet,
+    limits: Limits,
+    warnings: Vec<Warning>,
+}
+
+/// The slot of a command, and what says what it may do.
+struct Ground {
+    environment: Environment,
+    config: Config,
+    slot: SlotId,
+}
+
+impl Ground {
+    fn new(options: &Migrations) -> Result<Self, Denial> {
+        let environment = environment_snapshot()?;
+        let config = configured(&options.config, &environment)?;
+        let slot = config.slot(&options.slot)?;
+        Ok(Self { environment, config, slot })
+    }
+
+    /// Everything that can be refused before a socket opens, but for the screening.
+    fn prepare(self, options: &Migrations) -> Result<Prepared, Denial> {
+        let Self { environment, config, slot } = self;
+        let (target, warnings) = options.target.verify(slot, &environment, &config)?;
+        let set = MigrationSet::read(&options.migrations, &config)?;
+        let limits = options.limits.over(Limits::of(&config.quotas));
+        Ok(Prepared { target, set, limits, warnings })
+    }
+}
+
+/// Says how the versions stand; what is at odds is a refusal.
+async fn stand(
+    console: &Console,
+    prepared: Prepared,
+    screened: Option<&[ScreenedFile]>,
+) -> Result<ExitStatus, Denial> {
+    let Prepared { target, set, limits, mut warnings } = prepared;
+    let place = Place::of(&target);
+    warnings.iter().for_each(|warning| console.warn(warning));
+    let session = GuardedSession::open(target, &limits).await?;
+    adopt_warnings(console, &session, &mut warnings);
+    let comparison = MigrationRun::new(session, set).compare().await?;
+    report::standing(console, &place, &comparison, screened, &warnings);
+    match comparison.problems().into_iter().next() {
+        None => Ok(ExitStatus::Done),
+        Some(problem) if console.format() == Format::Human => Err(problem),
+        Some(problem) => Ok(problem.code().into()),
+    }
+}
+
+fn interrupted_early(signal: &str) -> Denial {
+    let message = "interrupted before anything ran";
+    Denial::new(Code::RunInterrupted, message, signal, "a run to the end")
+}
+
+/// Says what the live database warns of, and keeps it for the report.
+fn adopt_warnings(console: &Console, session: &GuardedSession, warnings: &mut Vec<Warning>) {
+    session.warnings().iter().for_each(|warning| console.warn(warning));
+    warnings.extend_from_slice(session.warnings());
+}
+
+/// Does the work to its end; a signal only asks it to come to its end soon.
+async fn until_interrupted<T>(
+    interrupt: &mut Interrupt,
+    work: impl Future<Output = Result<T, Denial>>,
+    stopper: Option<Stopper>,
+) -> Result<T, Denial> {
+    let Some(stopper) = stopper else { return work.await };
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = work.as_mut() => return done,
+            name = interrupt.came() => {
+                tracing::warn!(signal = name, "stopping");
+                stopper.stop().await;
+            }
+        }
+    }
+}
