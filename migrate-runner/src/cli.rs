@@ -35,6 +35,7 @@ Examples:
   migrate-runner plan --slot preview-1 --migrations db/migrations
   migrate-runner apply --slot preview-1 --migrations db/migrations --format json
   migrate-runner lint db/migrations
+  migrate-runner adopt --slot preview-1 --migrations db/migrations --up-to 12 --dry-run
   migrate-runner provision --admin-socket /run/postgresql --dry-run
   migrate-runner seed build --migrations db/migrations
   migrate-runner reset --slot preview-1 --to seed";
@@ -66,8 +67,15 @@ enum Command {
     Seed(SeedCommand),
     /// Stamp a database as production: everything refuses to act on it, whatever its name
     Protect(Protect),
-    /// Take over a slot's database that was made by hand, after showing what was found
-    Adopt(Adopt),
+    /// Take over a slot's database that was made by hand, or the schema that is in it
+    ///
+    /// With an administrator, the database gets its owner, its privileges and its stamp, after what
+    /// was found was shown. With `--migrations`, files are recorded as applied without being run:
+    /// for a database that has their schema already.
+    #[command(mut_group("administrator", |group| group.required(false)))]
+    #[command(mut_arg("database_url", |arg| arg.requires("migrations")))]
+    #[command(mut_arg("database_url_file", |arg| arg.requires("migrations")))]
+    Adopt(Box<Adopt>),
 }
 
 impl Command {
@@ -122,6 +130,9 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
             let config = config(&options.admin.config)?;
             let target = options.admin.target(&config)?;
             done(in_runtime(admin::protect(console, &config, &target, options)))
+        }
+        Command::Adopt(options) if options.migrations.is_some() => {
+            in_runtime(migrate::adopt(console, options))
         }
         Command::Adopt(options) => {
             let config = config(&options.admin.config)?;

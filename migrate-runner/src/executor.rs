@@ -61,28 +61,7 @@ impl<'a> Executor<'a> {
 
     /// Returns why the run ended early, in our words if they are known.
     pub(crate) fn into_refusal(self, error: &refinery::Error) -> Denial {
-        self.refusal.unwrap_or_else(|| {
-            let found = guard::diagnostic::shown(&error.to_string());
-            Denial::new(
-                Code::Internal,
-                "refinery refused the run",
-                found,
-                "a run that refinery accepts",
-            )
-        })
-    }
-
-    /// Returns a row of the ledger as this build of refinery would have written it: the comparison
-    /// has found it to be the file's, whatever the width of its version.
-    fn as_refinery_has_it(&self, row: &HistoryRow) -> Option<Migration> {
-        let own = self.files.iter().find(|file| file.migration.version() == row.version);
-        let checksum = match own {
-            Some(file) if checksum::is_of(&file.migration, row.checksum) => {
-                file.migration.checksum()
-            }
-            _ => row.checksum,
-        };
-        HistoryRow { checksum, ..row.clone() }.to_migration()
+        self.refusal.unwrap_or_else(|| refinery_refused(error))
     }
 
     fn refuse(&mut self, denial: Denial) -> Refused {
@@ -105,7 +84,7 @@ impl<'a> Executor<'a> {
         }
         (self.observer)(Progress::Started { file });
         let started = Instant::now();
-        let work = Work { file: &file.file, sql, ledger_row: Some(ledger_row) };
+        let work = Work { file: &file.file, sql, ledger_rows: &[ledger_row] };
         if let Err(denial) = self.persist(file, work).await {
             (self.observer)(Progress::Failed { file, code: denial.code() });
             return Err(denial);
@@ -135,7 +114,35 @@ impl<'a> Executor<'a> {
     }
 }
 
-fn defect(what: &str) -> Denial {
+/// Explains a refusal that is refinery's own: ours came before.
+pub(crate) fn refinery_refused(error: &refinery::Error) -> Denial {
+    let found = guard::diagnostic::shown(&error.to_string());
+    let message = "refinery refused the run";
+    Denial::new(Code::Internal, message, found, "a run that refinery accepts")
+}
+
+/// Asks for the rows of the ledger as this build of refinery would have written them: the
+/// comparison has found them to be the files', whatever the width of their versions.
+pub(crate) async fn applied(
+    session: &GuardedSession,
+    files: &[MigrationFile],
+    query: &str,
+) -> Result<Vec<Migration>, Denial> {
+    let rows = history::parse(&history::run(session, query).await?)?;
+    let as_refinery_has_it = |row: &HistoryRow| {
+        let own = files.iter().find(|file| file.migration.version() == row.version);
+        let checksum = match own {
+            Some(file) if checksum::is_of(&file.migration, row.checksum) => {
+                file.migration.checksum()
+            }
+            _ => row.checksum,
+        };
+        HistoryRow { checksum, ..row.clone() }.to_migration()
+    };
+    Ok(rows.iter().filter_map(as_refinery_has_it).collect())
+}
+
+pub(crate) fn defect(what: &str) -> Denial {
     Denial::new(
         Code::Internal,
         what,
@@ -163,11 +170,8 @@ impl AsyncTransaction for Executor<'_> {
 
 impl AsyncQuery<Vec<Migration>> for Executor<'_> {
     async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, Refused> {
-        let answer = history::run(self.session, query).await;
-        let rows = answer
-            .and_then(|answer| history::parse(&answer))
-            .map_err(|denial| self.refuse(denial))?;
-        Ok(rows.iter().filter_map(|row| self.as_refinery_has_it(row)).collect())
+        let rows = applied(self.session, self.files, query).await;
+        rows.map_err(|denial| self.refuse(denial))
     }
 }
 

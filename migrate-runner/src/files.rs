@@ -63,6 +63,25 @@ impl MigrationSet {
         Ok(Self(files))
     }
 
+    /// Returns the last version that is not above a limit, which must be a file's.
+    ///
+    /// # Errors
+    /// Refuses a limit that is no file's version: one that was mistyped would take another file.
+    pub(crate) fn last_up_to(&self, limit: Option<i64>) -> Result<i64, Denial> {
+        let versions = || self.0.iter().map(|file| file.migration.version());
+        let last = versions().max().unwrap_or_default();
+        match limit {
+            None => Ok(last),
+            Some(limit) if versions().any(|version| version == limit) => Ok(limit),
+            Some(limit) => Err(Denial::new(
+                Code::AdoptVersion,
+                "`--up-to` names a version that no file has",
+                format!("`{limit}`"),
+                format!("the version of a file, such as `{last}`"),
+            )),
+        }
+    }
+
     /// Returns the files in ascending order of versions.
     #[must_use]
     pub fn files(&self) -> &[MigrationFile] {

@@ -5,6 +5,7 @@
 //! only when the live server agreed; a session is needed for a [`run::MigrationRun`].
 
 mod admin;
+mod adoption;
 mod blockers;
 mod checksum;
 pub mod cli;

@@ -1,4 +1,7 @@
-//! `plan`, `apply` and `status`: from the options of a slot to a run and its report.
+//! `plan`, `apply`, `status` and `adopt --migrations`: from the options of a slot to a run and its
+//! report.
+
+use std::path::Path;
 
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, Warning};
@@ -6,6 +9,7 @@ use guard::environment::Environment;
 use guard::io::environment_snapshot;
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
+use step_report::cli::{ConfigOption, TargetOptions};
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
@@ -13,7 +17,7 @@ use crate::cli::configured;
 use crate::files::MigrationSet;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
-use crate::options::Migrations;
+use crate::options::{Adopt, Migrations};
 use crate::report::{self, Place};
 use crate::run::MigrationRun;
 use crate::screening::{ScreenedFile, require_clean};
@@ -25,7 +29,7 @@ use crate::stop::Stopper;
 /// # Errors
 /// Refuses what can be refused before anything runs, and files and ledger that disagree.
 pub(crate) async fn plan(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
-    let prepared = Ground::new(options)?.prepare(options)?;
+    let prepared = Ground::of(options)?.prepare_run(options)?;
     let screened = require_clean(console, &prepared.set)?;
     stand(console, prepared, Some(&screened)).await
 }
@@ -35,7 +39,7 @@ pub(crate) async fn plan(console: &Console, options: &Migrations) -> Result<Exit
 /// # Errors
 /// Refuses what can be refused before anything runs, and files and ledger that disagree.
 pub(crate) async fn status(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
-    let prepared = Ground::new(options)?.prepare(options)?;
+    let prepared = Ground::of(options)?.prepare_run(options)?;
     stand(console, prepared, None).await
 }
 
@@ -46,19 +50,13 @@ pub(crate) async fn status(console: &Console, options: &Migrations) -> Result<Ex
 pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
     // From here on a signal ends the run with a word, also in the artifact.
     let mut interrupt = Interrupt::listen()?;
-    let ground = Ground::new(options)?;
+    let ground = Ground::of(options)?;
     let slot = ground.slot;
     console.begin(&ground.config.roots, slot, "apply")?;
-    let Prepared { target, set, limits, mut warnings } = ground.prepare(options)?;
+    let Prepared { target, set, limits, mut warnings } = ground.prepare_run(options)?;
     let screened = require_clean(console, &set)?;
     let place = Place::of(&target);
-    warnings.iter().for_each(|warning| console.warn(warning));
-    let mut session = tokio::select! {
-        biased;
-        name = interrupt.came() => Err(interrupted_early(name)),
-        session = GuardedSession::open(target, &limits) => session,
-    }?;
-    adopt_warnings(console, &session, &mut warnings);
+    let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
     let stopper = session.stopper();
     let run = MigrationRun::new(session, set).within(limits);
     let mut observer = |progress: crate::progress::Progress<'_>| {
@@ -67,6 +65,61 @@ pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<Exi
     let outcome = until_interrupted(&mut interrupt, run.apply(&mut observer), stopper).await?;
     report::finished(console, &place, &outcome, &screened, &warnings);
     Ok(ExitStatus::Done)
+}
+
+/// Records files as applied without running them.
+///
+/// # Errors
+/// As [`plan`], for a version that no file has, and as [`MigrationRun::adopt`].
+pub(crate) async fn adopt(console: &Console, options: &Adopt) -> Result<ExitStatus, Denial> {
+    let mut interrupt = Interrupt::listen()?;
+    let ground = Ground::new(&options.admin.config, &options.slot)?;
+    let slot = ground.slot;
+    if !options.dry_run {
+        console.begin(&ground.config.roots, slot, "adopt")?;
+    }
+    let migrations = options.migrations.as_deref().unwrap_or_else(|| Path::new(""));
+    let Prepared { target, set, limits, mut warnings } =
+        ground.prepare(&options.target, migrations)?;
+    let last = set.last_up_to(options.up_to)?;
+    // What the next plan refuses must not be recorded: its file could not be changed any more.
+    require_clean(console, &set)?;
+    let place = Place::of(&target);
+    let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
+    let stopper = session.stopper();
+    let run = MigrationRun::new(session, set).within(limits);
+    let mut observer = |progress: crate::progress::Progress<'_>| {
+        report::progress(console, slot, &progress);
+    };
+    let (adopted, outcome) = if options.dry_run {
+        (run.adoptable(last).await?, "planned")
+    } else {
+        let adopting = run.adopt(last, &mut observer);
+        (until_interrupted(&mut interrupt, adopting, stopper).await?, "recorded")
+    };
+    report::adopted(console, &place, &adopted, outcome, &warnings);
+    Ok(ExitStatus::Done)
+}
+
+/// Opens the session; a signal before the server has answered is an end of its own.
+async fn open(
+    console: &Console,
+    interrupt: &mut Interrupt,
+    target: VerifiedTarget,
+    limits: &Limits,
+    warnings: &mut Vec<Warning>,
+) -> Result<GuardedSession, Denial> {
+    warnings.iter().for_each(|warning| console.warn(warning));
+    let session = tokio::select! {
+        biased;
+        signal = interrupt.came() => {
+            let message = "interrupted before anything ran";
+            Err(Denial::new(Code::RunInterrupted, message, signal, "a run to the end"))
+        }
+        session = GuardedSession::open(target, limits) => session,
+    }?;
+    take_warnings(console, &session, warnings);
+    Ok(session)
 }
 
 struct Prepared {
@@ -84,20 +137,29 @@ struct Ground {
 }
 
 impl Ground {
-    fn new(options: &Migrations) -> Result<Self, Denial> {
+    fn of(options: &Migrations) -> Result<Self, Denial> {
+        Self::new(&options.config, &options.slot)
+    }
+
+    fn new(config: &ConfigOption, slot: &str) -> Result<Self, Denial> {
         let environment = environment_snapshot()?;
-        let config = configured(&options.config, &environment)?;
-        let slot = config.slot(&options.slot)?;
+        let config = configured(config, &environment)?;
+        let slot = config.slot(slot)?;
         Ok(Self { environment, config, slot })
     }
 
+    fn prepare_run(self, options: &Migrations) -> Result<Prepared, Denial> {
+        let mut prepared = self.prepare(&options.target, &options.migrations)?;
+        prepared.limits = options.limits.over(prepared.limits);
+        Ok(prepared)
+    }
+
     /// Everything that can be refused before a socket opens, but for the screening.
-    fn prepare(self, options: &Migrations) -> Result<Prepared, Denial> {
+    fn prepare(self, target: &TargetOptions, migrations: &Path) -> Result<Prepared, Denial> {
         let Self { environment, config, slot } = self;
-        let (target, warnings) = options.target.verify(slot, &environment, &config)?;
-        let set = MigrationSet::read(&options.migrations, &config)?;
-        let limits = options.limits.over(Limits::of(&config.quotas));
-        Ok(Prepared { target, set, limits, warnings })
+        let (target, warnings) = target.verify(slot, &environment, &config)?;
+        let set = MigrationSet::read(migrations, &config)?;
+        Ok(Prepared { target, set, limits: Limits::of(&config.quotas), warnings })
     }
 }
 
@@ -111,7 +173,7 @@ async fn stand(
     let place = Place::of(&target);
     warnings.iter().for_each(|warning| console.warn(warning));
     let session = GuardedSession::open(target, &limits).await?;
-    adopt_warnings(console, &session, &mut warnings);
+    take_warnings(console, &session, &mut warnings);
     let comparison = MigrationRun::new(session, set).compare().await?;
     report::standing(console, &place, &comparison, screened, &warnings);
     match comparison.problems().into_iter().next() {
@@ -121,13 +183,8 @@ async fn stand(
     }
 }
 
-fn interrupted_early(signal: &str) -> Denial {
-    let message = "interrupted before anything ran";
-    Denial::new(Code::RunInterrupted, message, signal, "a run to the end")
-}
-
 /// Says what the live database warns of, and keeps it for the report.
-fn adopt_warnings(console: &Console, session: &GuardedSession, warnings: &mut Vec<Warning>) {
+fn take_warnings(console: &Console, session: &GuardedSession, warnings: &mut Vec<Warning>) {
     session.warnings().iter().for_each(|warning| console.warn(warning));
     warnings.extend_from_slice(session.warnings());
 }

@@ -183,7 +183,7 @@ pub(crate) struct Protect {
     pub(crate) yes: bool,
 }
 
-/// Options of `adopt`.
+/// Options of `adopt`: an administrator takes over a database, a slot's role its schema.
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
     #[command(flatten)]
@@ -192,8 +192,24 @@ pub(crate) struct Adopt {
     #[arg(long, value_name = "SLOT")]
     pub(crate) slot: String,
     /// Agree to the plan
-    #[arg(long)]
+    #[arg(long, conflicts_with = "migrations")]
     pub(crate) yes: bool,
+    /// Directory with V<number>__<name>.sql, which are recorded as applied and not run
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "administrator",
+        conflicts_with = "administrator"
+    )]
+    pub(crate) migrations: Option<PathBuf>,
+    /// The last version to record [default: the last file]
+    #[arg(long, value_name = "VERSION", requires = "migrations")]
+    pub(crate) up_to: Option<i64>,
+    /// Show what would be recorded, changing nothing
+    #[arg(long, requires = "migrations")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetOptions,
 }
 
 /// Options of `reset`.

@@ -11,7 +11,7 @@ use step_report::event::Event;
 use crate::comparison::{Comparison, Entry, State};
 use crate::files::MigrationFile;
 use crate::progress::Progress;
-use crate::run::Outcome;
+use crate::run::{Adopted, Outcome};
 use crate::screening::{self, ScreenedFile};
 
 /// The name of this program in events.
@@ -227,5 +227,42 @@ pub(crate) fn finished(
             1 => console.line(&format!("{slot}: 1 migration applied to {database}")),
             n => console.line(&format!("{slot}: {n} migrations applied to {database}")),
         }
+    });
+}
+
+#[derive(Serialize)]
+struct Adoption<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    place: &'a Place,
+    outcome: &'static str,
+    recorded: &'a [Entry],
+    pending: usize,
+    warnings: &'a [Warning],
+}
+
+/// Says what was recorded as applied, or would be.
+pub(crate) fn adopted(
+    console: &Console,
+    place: &Place,
+    adopted: &Adopted,
+    outcome: &'static str,
+    warnings: &[Warning],
+) {
+    let Adopted { recorded, pending } = adopted;
+    let (count, pending) = (recorded.len(), pending.len());
+    let schema = "slotguard.migration-adoption/1";
+    let outcome = if count == 0 { "unchanged" } else { outcome };
+    let said = Adoption { schema, place, outcome, recorded, pending, warnings };
+    console.conclude(&said, || {
+        for entry in recorded {
+            console.line(&format!("  {outcome:<9} V{}__{}", entry.version, entry.name));
+        }
+        let what = match outcome {
+            "unchanged" => "nothing to record".to_owned(),
+            "planned" => format!("{count} would be recorded as applied"),
+            _ => format!("{count} recorded as applied"),
+        };
+        console.line(&format!("{}: {what}, {pending} pending", place.slot));
     });
 }

@@ -3,7 +3,8 @@
 use guard::diagnostic::{Code, Denial};
 use refinery::Runner;
 
-use crate::comparison::{Comparison, State};
+use crate::adoption;
+use crate::comparison::{Comparison, Entry, State};
 use crate::executor::Executor;
 use crate::files::{MigrationFile, MigrationSet};
 use crate::history::{self, LEDGER};
@@ -47,6 +48,15 @@ pub struct Outcome {
     pub applied: Vec<i64>,
 }
 
+/// What an adoption recorded or would record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The versions that are recorded, in order.
+    pub recorded: Vec<Entry>,
+    /// The versions that stay pending.
+    pub pending: Vec<Entry>,
+}
+
 impl MigrationRun {
     /// Joins a session and a set of files.
     #[must_use]
@@ -81,9 +91,69 @@ impl MigrationRun {
         observer: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Outcome, Denial> {
         let outcome = self.apply_locked(observer).await;
-        outcome.map_err(
-            |denial| if self.session.stop().is_up() { interrupted(&denial) } else { denial },
+        outcome.map_err(|denial| self.or_interrupted(denial))
+    }
+
+    /// Whatever failed after somebody asked to stop, failed for that reason.
+    fn or_interrupted(&self, denial: Denial) -> Denial {
+        if !self.session.stop().is_up() {
+            return denial;
+        }
+        Denial::new(
+            Code::RunInterrupted,
+            "interrupted; the migration that ran is rolled back, the ones before it stay",
+            denial.found(),
+            "a run to the end",
         )
+    }
+
+    /// Returns what [`MigrationRun::adopt`] would record, changing nothing.
+    ///
+    /// # Errors
+    /// As [`MigrationRun::compare`], and when files and ledger disagree.
+    pub async fn adoptable(&self, up_to: i64) -> Result<Adopted, Denial> {
+        let comparison = self.compare().await?;
+        if let Some(problem) = comparison.problems().into_iter().next() {
+            return Err(problem);
+        }
+        let (recorded, pending) = comparison
+            .in_state(State::Pending)
+            .cloned()
+            .partition(|entry: &Entry| entry.version <= up_to);
+        Ok(Adopted { recorded, pending })
+    }
+
+    /// Records every pending version up to one as applied, without running it: all or none.
+    ///
+    /// # Errors
+    /// Refuses when another run does not end and when files and ledger disagree.
+    pub async fn adopt(
+        self,
+        up_to: i64,
+        observer: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Adopted, Denial> {
+        let adopted = self.adopt_locked(up_to, observer).await;
+        adopted.map_err(|denial| self.or_interrupted(denial))
+    }
+
+    async fn adopt_locked(
+        &self,
+        up_to: i64,
+        observer: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Adopted, Denial> {
+        run_lock::take(&self.session, &self.limits, observer).await?;
+        let adopted = self.adopt_alone(up_to).await;
+        run_lock::release(&self.session).await;
+        adopted
+    }
+
+    async fn adopt_alone(&self, up_to: i64) -> Result<Adopted, Denial> {
+        let adopted = self.adoptable(up_to).await?;
+        let versions: Vec<i64> = adopted.recorded.iter().map(|entry| entry.version).collect();
+        if !versions.is_empty() {
+            adoption::record(&self.session, self.set.files(), &versions, up_to).await?;
+        }
+        Ok(adopted)
     }
 
     async fn apply_locked(
@@ -132,14 +202,4 @@ impl MigrationRun {
             Err(error) => Err(executor.into_refusal(&error)),
         }
     }
-}
-
-/// Whatever failed after somebody asked to stop, failed for that reason.
-fn interrupted(denial: &Denial) -> Denial {
-    Denial::new(
-        Code::RunInterrupted,
-        "interrupted; the migration that ran is rolled back, the ones before it stay",
-        denial.found(),
-        "a run to the end",
-    )
 }

@@ -61,8 +61,8 @@ pub(crate) struct Work<'a> {
     pub(crate) file: &'a str,
     /// Its text.
     pub(crate) sql: &'a str,
-    /// The statement that records it; `None` for what is no migration.
-    pub(crate) ledger_row: Option<&'a str>,
+    /// The statements that record it, one row each; none for what is no migration.
+    pub(crate) ledger_rows: &'a [&'a str],
 }
 
 /// Runs a text to its end and commits it; after any failure nothing of it stays.
@@ -116,9 +116,9 @@ async fn in_transaction(
         return Err(lost_lock(work.file).into());
     }
     require_same(before, &ledger_state(&answer, 2)?)?;
-    let after = match work.ledger_row {
-        Some(row) => record(session, row, before).await?,
-        None => before.clone(),
+    let after = match work.ledger_rows {
+        [] => before.clone(),
+        rows => record(session, rows, before).await?,
     };
     // A deferred constraint is checked now.
     ask(&format!("COMMIT; {CLEAN}")).await?;
@@ -156,20 +156,19 @@ fn is_lock_timeout(error: &Error) -> bool {
     error.code().is_some_and(|code| code.code() == LOCK_TIMEOUT)
 }
 
-/// Writes the ledger row, which must be one more than before.
+/// Writes the rows of the ledger, which must then be as many more than before.
 async fn record(
     session: &GuardedSession,
-    row: &str,
+    rows: &[&str],
     before: &LedgerState,
 ) -> Result<LedgerState, Denial> {
-    let row = row.trim_end().trim_end_matches(';');
-    let text = format!("{row}; SELECT {}", digest_column());
+    let text = format!("{}; SELECT {}", rows.join("; "), digest_column());
     let answer = session.client().simple_query(&text).await;
     let after = ledger_state(&answer.map_err(|error| history::refused(&error))?, 0)?;
-    if after.rows == before.rows + 1 {
+    if after.rows == before.rows + rows.len() as u64 {
         return Ok(after);
     }
-    let found = format!("{} rows, after {} and one more", after.rows, before.rows);
+    let found = format!("{} rows, after {} and {} more", after.rows, before.rows, rows.len());
     Err(changed(found))
 }
 

@@ -11,6 +11,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("doctor", include_str!("../schemas/doctor.json")),
     ("event", include_str!("../schemas/event.json")),
     ("lint", include_str!("../schemas/lint.json")),
+    ("migration-adoption", include_str!("../schemas/migration-adoption.json")),
     ("migration-plan", include_str!("../schemas/migration-plan.json")),
     ("migration-run", include_str!("../schemas/migration-run.json")),
     ("migration-status", include_str!("../schemas/migration-status.json")),

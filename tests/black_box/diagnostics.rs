@@ -343,6 +343,12 @@ const FILES: &[Scenario] = &[
     (Code::MigrationDuplicate, End::Refused, |place| {
         plan_of(place, &[("V3__a.sql", ""), ("V3__b.sql", "")])
     }),
+    (Code::AdoptVersion, End::Refused, |place| {
+        plan_of(place, &[]);
+        let migrations = place.text("previews/feature/migrations");
+        let args = ["--slot", "preview-1", "--migrations", &migrations, "--up-to", "12"];
+        place.migrate("adopt", &args).with("DATABASE_URL", URL)
+    }),
     (Code::MigrationUnreadable, End::Refused, |place| {
         let run = plan_of(place, &[]);
         let link = place.path("previews/feature/migrations/V2__x.sql");

@@ -1,5 +1,6 @@
 //! One black-box test binary over the built programs.
 
+mod adoption;
 mod artifacts;
 mod contract;
 mod demo;

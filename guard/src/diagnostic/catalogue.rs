@@ -914,6 +914,14 @@ catalogue! {
         bad: "Ctrl-C while a migration runs",
         good: "a run to the end",
     }
+    AdoptVersion "SG6016" BadData {
+        summary: "a version to adopt has no file",
+        condition: "`adopt --migrations … --up-to` names a version that no file of the directory has.",
+        effect: "Where the line between recorded and pending lies would be a guess, and a migration behind it would never run.",
+        way_out: "Name the version of the last file whose schema the database has.",
+        bad: "--up-to 12 with V1__a.sql and V2__b.sql",
+        good: "--up-to 2",
+    }
     ReachesDatabases "SG6201" BadData {
         summary: "a migration reaches databases",
         condition: "A migration creates, alters, drops, comments on or reindexes a database, or grants rights on one.",

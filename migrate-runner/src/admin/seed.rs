@@ -136,7 +136,7 @@ async fn fill(console: &Console, filler: &AdminTarget, content: Content) -> Resu
     run_lock::take(&session, &Limits::default(), &mut |_| {}).await?;
     let mut ledger = None;
     for (name, text) in &content.scripts {
-        let work = Work { file: name, sql: text, ledger_row: None };
+        let work = Work { file: name, sql: text, ledger_rows: &[] };
         transaction::run(&session, work, &mut ledger).await.map_err(Failure::into_denial)?;
         if console.format() == Format::Human {
             console.note(&format!("  ran       {name}"));
