@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
 use super::{Config, Roots, SandboxFeature};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
@@ -37,6 +38,12 @@ struct File {
     sandbox: Sandbox,
     #[serde(default, rename = "sync")]
     _sync: Sync,
+    #[serde(default)]
+    lifecycle: RawLifecycle,
+    #[serde(default)]
+    systemd: RawSystemd,
+    #[serde(default)]
+    backend: RawBackend,
 }
 
 #[derive(Deserialize, Default)]
@@ -147,6 +154,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         child: EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
         programs: parse_programs(file.programs)?,
         sandbox_require: file.sandbox.require,
+        lifecycle: lifecycle::parse(&file.lifecycle, &file.systemd, file.backend, &slots)?,
         slots,
         slots_are_configured,
     })
@@ -177,7 +185,7 @@ fn names_a_word(words: &str) -> bool {
     key.len() <= 30 && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-fn refuse_value(key: &str, found: &str, expected: &str) -> Denial {
+pub(super) fn refuse_value(key: &str, found: &str, expected: &str) -> Denial {
     Denial::new(
         Code::ConfigValue,
         format!("the value of `{key}` is not acceptable"),

@@ -4,6 +4,7 @@
 //! they are names or numbers, because a misplaced secret is one of the things a value can be.
 
 mod file;
+mod lifecycle;
 mod worker;
 
 use crate::diagnostic::{Code, Denial};
@@ -14,6 +15,8 @@ use crate::program::Programs;
 use crate::provision::Quotas;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
+
+pub use lifecycle::{LifecyclePolicy, Manager};
 
 /// Where slot records, leases and private homes live when nothing is configured.
 const DEFAULT_STATE_ROOT: &str = "/var/lib/slotguard/state";
@@ -41,6 +44,8 @@ pub struct Config {
     pub programs: Programs,
     /// What the kernel must enforce; `None` when the file does not say.
     pub sandbox_require: Option<Vec<SandboxFeature>>,
+    /// How backends are started, judged and stopped.
+    pub lifecycle: LifecyclePolicy,
 }
 
 /// The configured directory roots.

@@ -1258,6 +1258,118 @@ catalogue! {
         bad: "a full disk beneath `[roots] artifact`",
         good: "room for the artifacts",
     }
+    RecordMissing "SG8401" InputMissing {
+        summary: "the slot has no record",
+        condition: "A start from the record was asked for, and no start or publish has written one.",
+        effect: "Nobody has said what this slot runs.",
+        way_out: "Start it once with `slotguard backend start --slot SLOT --worktree DIR`.",
+        bad: "slotguard backend restart --slot preview-1, never started before",
+        good: "slotguard backend start --slot preview-1 --worktree /srv/previews/feature-7",
+    }
+    RecordUnsafe "SG8402" Denied {
+        summary: "the slot's record cannot be trusted",
+        condition: "It is not a regular file of root or the caller, others can write it, it is too large, is not in the expected form, holds an unknown key, or speaks of another slot.",
+        effect: "Whoever wrote it would choose what runs in the slot.",
+        way_out: "Find out who changed it, remove it, and start the slot again.",
+        bad: "records/preview-1.json with mode 0666",
+        good: "the record as `backend start` wrote it",
+    }
+    RecordSecret "SG8403" Denied {
+        summary: "an argument looks like a secret",
+        condition: "`backend start` was given an argument that looks like a key, a token or an address with a password.",
+        effect: "It would stand in the slot's record and in the list of processes, where others read it.",
+        way_out: "Give the program its secret by a file, and name the file.",
+        bad: "backend start … -- --token sk_live_…",
+        good: "backend start … -- --token-file /etc/preview/token",
+    }
+    ProgramKey "SG8404" Denied {
+        summary: "no program is allowed under this key",
+        condition: "The key of `--program`, or of the slot's record, is no entry under `[programs]`.",
+        effect: "A program would run that nobody approved.",
+        way_out: "Name a key of the configuration, or add the program there.",
+        bad: "--program backnd",
+        good: "--program backend",
+    }
+    BackendBusy "SG8405" Busy {
+        summary: "another command works on this slot's backend",
+        condition: "A start, stop or restart of the same slot did not end within the time that this one waits.",
+        effect: "Two commands at once would leave the slot in a state that neither asked for.",
+        way_out: "Try again; `slotguard backend status` shows the slot meanwhile.",
+        bad: "a stop while another start waits for its backend",
+        good: "one after the other",
+    }
+    BackendDiffers "SG8406" Busy {
+        summary: "the slot runs something else",
+        condition: "`backend start` names another worktree, program or arguments than those of the backend that runs.",
+        effect: "Either the caller would believe its own branch runs, or somebody's preview would vanish.",
+        way_out: "Stop the slot first, or use `backend restart` with the new worktree.",
+        bad: "backend start --worktree B while A runs",
+        good: "backend stop, then backend start --worktree B",
+    }
+    PortForeign "SG8407" Unavailable {
+        summary: "a foreign process listens on the slot's port",
+        condition: "The listening socket of the slot's backend port belongs to no process of the slot.",
+        effect: "Requests for the preview would be answered by something else, and its health would be taken for the slot's.",
+        way_out: "Stop that process: `ss -ltnp` names it.",
+        bad: "a left-over development server on 8101",
+        good: "only the slot's backend listens on 8101",
+    }
+    PortUndecidable "SG8408" Unavailable {
+        summary: "nobody can tell who listens on the slot's port",
+        condition: "Something listens, and the descriptors of the slot's processes cannot be read.",
+        effect: "A foreign process could pass for the slot's backend.",
+        way_out: "Ask as the user that runs the backend, or as root.",
+        bad: "an ordinary user asks for a backend of another user",
+        good: "the owner of the backend asks",
+    }
+    BackendNotListening "SG8409" Unavailable {
+        summary: "the backend does not listen on the slot's port",
+        condition: "No socket listens on the slot's backend port within the given time.",
+        effect: "The preview cannot be used.",
+        way_out: "Read the last lines of its log; `SLOT_BACKEND_PORT` says where it has to listen.",
+        bad: "a backend that listens on port 3000",
+        good: "a backend that listens on 127.0.0.1 and SLOT_BACKEND_PORT",
+    }
+    BackendUnhealthy "SG8410" Unavailable {
+        summary: "the backend is not healthy",
+        condition: "The slot's own process listens, and its answer is no success, no HTTP, or does not come in time.",
+        effect: "The preview would show errors.",
+        way_out: "Read its log; `[backend] health_path` says what is asked.",
+        bad: "503 because the database is away",
+        good: "200 on the health path",
+    }
+    BackendEnded "SG8411" Unavailable {
+        summary: "the backend has ended",
+        condition: "It ended by itself before it was ready, or its unit failed.",
+        effect: "The preview cannot be used.",
+        way_out: "Read the exit cause and the last lines of its log.",
+        bad: "a backend that exits with status 1",
+        good: "a backend that serves until it is told to stop",
+    }
+    BackendLeft "SG8412" Unavailable {
+        summary: "something of the slot is left",
+        condition: "After the stop, a process of the slot still runs or its port is still listened on.",
+        effect: "The next backend could not start, and the old one would go on with the slot's database.",
+        way_out: "End what is named, then stop again.",
+        bad: "a process in uninterruptible sleep",
+        good: "no process of the slot, and the port is free",
+    }
+    KeeperFailed "SG8413" Unavailable {
+        summary: "the backend cannot be kept",
+        condition: "The process that keeps a backend could not be started, or did not say how its start ended.",
+        effect: "A backend would run that nobody can stop for certain.",
+        way_out: "Read the found cause; processes, memory and the state root are what it needs.",
+        bad: "a state root that is full",
+        good: "a state root that can be written",
+    }
+    ManagerUnavailable "SG8414" Unavailable {
+        summary: "the service manager cannot be asked",
+        condition: "`[lifecycle] manager = \"systemd\"`, and `systemctl` is missing, fails, or does not know the slot's unit.",
+        effect: "Nobody could tell whether the backend runs.",
+        way_out: "Install the units, correct `[systemd] backend_unit`, or use `manager = \"process\"`.",
+        bad: "manager = \"systemd\" where no systemd runs",
+        good: "manager = \"process\" on a laptop",
+    }
     Internal "SG9001" Internal {
         summary: "a defect of this program",
         condition: "Something that cannot happen did.",

@@ -18,6 +18,7 @@ pub use child::{ChildEnvironment, ChildPlaces, Decision, EnvPolicy, Outcome};
 pub use dotenv::{is_env_file, judge_env_file};
 pub use judge::judge;
 pub use names::{Group, NameClass, Rule, classify, rules};
+pub use secret_like::looks_secret;
 
 use crate::diagnostic::{Denial, shown};
 

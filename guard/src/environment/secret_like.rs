@@ -30,7 +30,8 @@ const KEY_LENGTH: usize = 32;
 const KEY_ENTROPY: f64 = 4.2;
 
 /// Returns whether a value looks like a secret.
-pub(super) fn looks_secret(value: &str) -> bool {
+#[must_use]
+pub fn looks_secret(value: &str) -> bool {
     let value = value.trim();
     PREFIXES.iter().any(|prefix| value.starts_with(prefix) && value.len() >= prefix.len() + 12)
         || looks_like_a_key(value)

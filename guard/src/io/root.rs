@@ -147,6 +147,62 @@ impl Root {
         at.ok_or_else(|| self.refuse("", Errno::NOENT))
     }
 
+    /// Makes a directory of mode 0755 beneath the root, for what others may read, and opens it.
+    ///
+    /// # Errors
+    /// As [`Root::create_directory`], and when it is neither root's nor the caller's or others can
+    /// write to it.
+    pub fn create_readable_directory(&self, name: &str) -> Result<OwnedFd, Denial> {
+        let made = rustix::fs::mkdirat(&self.descriptor, name, Mode::RWXU);
+        if let Err(error) =
+            made.or_else(|error| if error == Errno::EXIST { Ok(()) } else { Err(error) })
+        {
+            return Err(self.refuse(name, error));
+        }
+        let opened =
+            rustix::fs::openat2(&self.descriptor, name, DIRECTORY, Mode::empty(), self.resolve)
+                .map_err(|error| self.refuse(name, error))?;
+        if made.is_ok() {
+            // Not by `mkdirat`: a umask of the caller would take bits away.
+            rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o755))
+                .map_err(|error| self.refuse(name, error))?;
+        }
+        self.refuse_foreign(&opened, name)?;
+        Ok(opened)
+    }
+
+    /// Opens a directory that [`Root::create_readable_directory`] made; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Root::create_readable_directory`].
+    pub fn open_readable_directory(&self, name: &str) -> Result<Option<OwnedFd>, Denial> {
+        let opened =
+            rustix::fs::openat2(&self.descriptor, name, DIRECTORY, Mode::empty(), self.resolve);
+        match opened {
+            Ok(opened) => {
+                self.refuse_foreign(&opened, name)?;
+                Ok(Some(opened))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.refuse(name, error)),
+        }
+    }
+
+    fn refuse_foreign(&self, directory: &OwnedFd, name: &str) -> Result<(), Denial> {
+        let stat = rustix::fs::fstat(directory).map_err(|error| self.refuse(name, error))?;
+        let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+        if is_ours && stat.st_mode & 0o022 == 0 {
+            return Ok(());
+        }
+        let (path, mode) = (shown(self.path.as_str()), stat.st_mode & 0o7777);
+        Err(Denial::new(
+            Code::RootUnusable,
+            format!("the directory `{path}/{}` cannot be used", shown(name)),
+            format!("a directory of uid {} with mode {mode:04o}", stat.st_uid),
+            "a directory of root or the caller that others cannot write to",
+        ))
+    }
+
     fn refuse(&self, path: &str, error: Errno) -> Denial {
         let root = shown(self.path.as_str());
         let why = match error {
@@ -208,6 +264,28 @@ mod tests {
         assert!(directory.path().join("preview-1/home").is_dir());
         symlink("/tmp", directory.path().join("preview-2")).unwrap();
         let denial = root.create_directory(&["preview-2", "home"]).unwrap_err();
+        assert_eq!(denial.code(), Code::PathOutsideRoot);
+    }
+
+    #[test]
+    fn a_directory_for_readers_is_not_writable_by_them() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(&absolute(directory.path())).unwrap();
+        assert!(root.open_readable_directory("records").unwrap().is_none());
+        root.create_readable_directory("records").unwrap();
+        let path = directory.path().join("records");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(root.open_readable_directory("records").unwrap().is_some());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o775)).unwrap();
+        for opened in [
+            root.open_readable_directory("records").map(|_| ()),
+            root.create_readable_directory("records").map(|_| ()),
+        ] {
+            assert_eq!(opened.unwrap_err().code(), Code::RootUnusable);
+        }
+        symlink("/tmp", directory.path().join("link")).unwrap();
+        let denial = root.open_readable_directory("link").unwrap_err();
         assert_eq!(denial.code(), Code::PathOutsideRoot);
     }
 

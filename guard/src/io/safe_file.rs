@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -73,6 +73,21 @@ impl SafeFile {
     pub fn read(self, path: &Path) -> Result<String, FileProblem> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(opening_problem)?;
+        self.read_descriptor(descriptor)
+    }
+
+    /// As [`SafeFile::read`], for a file of a directory that is held open.
+    ///
+    /// # Errors
+    /// As [`SafeFile::read`].
+    pub fn read_in(self, directory: impl AsFd, name: &str) -> Result<String, FileProblem> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened = rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve);
+        self.read_descriptor(opened.map_err(opening_problem)?)
+    }
+
+    fn read_descriptor(self, descriptor: OwnedFd) -> Result<String, FileProblem> {
         let stat = rustix::fs::fstat(descriptor.as_fd())
             .map_err(|error| FileProblem::Unreadable(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -142,6 +157,11 @@ mod tests {
         assert!(matches!(RULE.read(&link), Err(FileProblem::NotRegular)));
         assert!(matches!(RULE.read(directory.path()), Err(FileProblem::NotRegular)));
         assert!(matches!(RULE.read(&directory.path().join("none")), Err(FileProblem::Missing)));
+
+        let held = File::open(directory.path()).unwrap();
+        assert_eq!(RULE.read_in(&held, "file").unwrap(), "text");
+        assert!(matches!(RULE.read_in(&held, "link"), Err(FileProblem::NotRegular)));
+        assert!(RULE.read_in(&held, "../x").is_err() && RULE.read_in(&held, "/etc/hosts").is_err());
 
         std::fs::write(&path, "x".repeat(17)).unwrap();
         assert!(matches!(RULE.read(&path), Err(FileProblem::TooLarge { limit: 16 })));

@@ -114,10 +114,40 @@ impl Programs {
                 allowed.join(" or "),
             )
         })?;
-        let program =
-            ApprovedProgram { key: entry.key.clone(), path: path.to_owned(), args: args.to_vec() };
-        refuse_laundering(&program, path)?;
-        Ok(program)
+        approve_entry(entry, args.to_vec())
+    }
+
+    /// Approves the program of one entry, with further arguments behind those of the entry.
+    ///
+    /// # Errors
+    /// Refuses a key without an entry, and otherwise as [`Programs::approve`] does.
+    pub fn approve_key(
+        &self,
+        slot: SlotId,
+        key: &str,
+        further: &[String],
+    ) -> Result<ApprovedProgram, Denial> {
+        let entry = self.0.iter().find(|entry| entry.key == key).ok_or_else(|| {
+            let keys: Vec<String> = self.0.iter().map(|e| format!("`{}`", shown(&e.key))).collect();
+            let expected = if keys.is_empty() {
+                "an entry under `[programs]`; there is none".to_owned()
+            } else {
+                keys.join(" or ")
+            };
+            let message = format!("no program is allowed as `{}`", shown(key));
+            Denial::new(Code::ProgramKey, message, format!("key `{}`", shown(key)), expected)
+        })?;
+        refuse_container(&entry.path, &entry.path)?;
+        if !further.is_empty() && !entry.open_ended {
+            return Err(Denial::new(
+                Code::ProgramArguments,
+                format!("`{}` is not allowed with further arguments", shown(&entry.path)),
+                format!("{} further arguments", further.len()),
+                entry.describe(),
+            ));
+        }
+        let own = entry.args.iter().map(|argument| render_argument(slot, argument));
+        approve_entry(entry, own.chain(further.iter().cloned()).collect())
     }
 
     fn describe(&self) -> String {
@@ -131,8 +161,7 @@ impl Programs {
 
 impl ProgramEntry {
     fn allows(&self, slot: SlotId, args: &[String]) -> bool {
-        let number = slot.number().to_string();
-        let same = |(own, given): (&String, &String)| own.replace("{slot}", &number) == *given;
+        let same = |(own, given): (&String, &String)| render_argument(slot, own) == *given;
         let enough =
             args.len() == self.args.len() || self.open_ended && args.len() > self.args.len();
         enough && self.args.iter().zip(args).all(same)
@@ -144,6 +173,17 @@ impl ProgramEntry {
         words.extend(self.open_ended.then_some("…"));
         format!("`{}`", words.join(" "))
     }
+}
+
+fn render_argument(slot: SlotId, argument: &str) -> String {
+    argument.replace("{slot}", &slot.number().to_string())
+}
+
+fn approve_entry(entry: &ProgramEntry, args: Vec<String>) -> Result<ApprovedProgram, Denial> {
+    let (key, path) = (entry.key.clone(), entry.path.clone());
+    let program = ApprovedProgram { key, path, args };
+    refuse_laundering(&program, &entry.path)?;
+    Ok(program)
 }
 
 /// Container runtimes, their clients and orchestrators, by file name.
@@ -298,6 +338,22 @@ mod tests {
         assert_eq!(code("/opt/bin/podman", &[]), Some(Code::ContainerRuntime));
         assert_eq!(code("/opt/bin/docker.io", &[]), Some(Code::ContainerRuntime));
         assert_eq!(code("/opt/bin/dockerfile-lint", &[]), Some(Code::ProgramNotAllowed));
+    }
+
+    #[test]
+    fn se_1_a_key_stands_for_its_entry_and_allows_no_more() {
+        let approve = |key: &str, further: &[&str]| {
+            let further: Vec<String> = further.iter().map(ToString::to_string).collect();
+            programs().approve_key(slot(), key, &further)
+        };
+        let code = |key, further: &[&str]| approve(key, further).err().map(|d| d.code());
+        assert_eq!(approve("web", &[]).unwrap().args(), ["--port", "8102"]);
+        assert_eq!(approve("tool", &["x"]).unwrap().args(), ["run", "x"]);
+        assert_eq!(code("backend", &[]), None);
+        assert_eq!(code("backend", &["x"]), Some(Code::ProgramArguments));
+        assert_eq!(code("shell", &["-c", "id"]), Some(Code::LaunderingProgram));
+        assert_eq!(code("box", &[]), Some(Code::ContainerRuntime));
+        assert_eq!(code("/usr/bin/node", &[]), Some(Code::ProgramKey));
     }
 
     #[test]
