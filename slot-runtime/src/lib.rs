@@ -2,6 +2,8 @@
 //!
 //! Everything here acts on one slot at a time, beneath the configured state root.
 
+mod file;
+pub mod record;
 mod state;
 
 pub use state::StateRoot;
