@@ -3,6 +3,7 @@
 //! Everything here acts on one slot at a time, beneath the configured state root.
 
 mod file;
+pub mod lease;
 pub mod record;
 mod state;
 

@@ -1258,6 +1258,70 @@ catalogue! {
         bad: "a full disk beneath `[roots] artifact`",
         good: "room for the artifacts",
     }
+    LeaseHeld "SG8201" Busy {
+        summary: "the slot is claimed",
+        condition: "Somebody holds the slot, and the command shows no generation or wants to claim it too.",
+        effect: "Two workers would act on one slot, each believing that it is its own.",
+        way_out: "Wait for it with `slotguard slot claim --wait`, or use another slot. The holder shows its generation by `--lease`.",
+        bad: "migrate-runner apply --slot preview-1 … while preview-1 is claimed",
+        good: "migrate-runner apply --slot preview-1 --lease 7 … by the holder of generation 7",
+    }
+    LeaseGeneration "SG8202" Busy {
+        summary: "the generation is not the one that holds the slot",
+        condition: "`--lease` names a generation that was released, that expired and was freed, or that never was.",
+        effect: "A worker that lost its slot would go on acting on it beside the new holder.",
+        way_out: "Stop acting on the slot. Claim it again with `slotguard slot claim`, and use the generation that this prints.",
+        bad: "slotguard slot renew --slot preview-1 --lease 6 while generation 7 holds it",
+        good: "slotguard slot renew --slot preview-1 --lease 7",
+    }
+    LeaseExpired "SG8203" Busy {
+        summary: "the lease has expired",
+        condition: "`--lease` names the last holder, and its time is over; the slot was not freed yet.",
+        effect: "The slot may be another's at any moment, in the middle of the act.",
+        way_out: "Claim the slot again with `slotguard slot claim`, and renew it in time with `slotguard slot renew`.",
+        bad: "slotguard slot renew --slot preview-1 --lease 7, a minute after its end",
+        good: "the same, a minute before its end",
+    }
+    LeaseBusy "SG8204" Busy {
+        summary: "something is happening to the slot",
+        condition: "A claim, a release, a migration or another act on the slot was not done within the time that is waited for it.",
+        effect: "A slot would change hands in the middle of an act.",
+        way_out: "Try again, or wait longer with `--timeout`. What ended without a word is no longer waited for: the kernel lifts its lock.",
+        bad: "slotguard slot release --slot preview-1 --lease 7 during a long migration",
+        good: "the same, once the migration is done",
+    }
+    LeaseStore "SG8205" Unavailable {
+        summary: "it cannot be told how a slot is leased",
+        condition: "The directory `leases` of the state root cannot be read or written, others can write to it, or a record in it was not written by this program.",
+        effect: "A slot that somebody holds would be taken for free.",
+        way_out: "See to the directory and its owner. A broken record is removed by hand once nobody uses the slot; its generations then begin anew.",
+        bad: "a record that was edited by hand",
+        good: "the record as `slotguard slot claim` wrote it",
+    }
+    LeaseTerm "SG8206" Usage {
+        summary: "the time that was asked for is not acceptable",
+        condition: "`--for` is not a time such as `90m` or `2h`, or is longer than `[leases] max`.",
+        effect: "A slot could be kept from everybody else for good.",
+        way_out: "Ask for less and renew the lease in time, or raise `[leases] max`.",
+        bad: "slotguard slot claim --slot preview-1 --owner worker-1 --for 90d",
+        good: "slotguard slot claim --slot preview-1 --owner worker-1 --for 2h",
+    }
+    LeaseLabel "SG8207" Usage {
+        summary: "the owner or the purpose of a lease cannot be written down",
+        condition: "It is empty, longer than 120 characters, not printable ASCII on one line, or looks like a database URL.",
+        effect: "It is shown to everybody who meets the lease: it could rewrite a terminal or tell a secret.",
+        way_out: "Write a name, a branch or the number of a pull request.",
+        bad: "slotguard slot claim --slot preview-1 --owner ''",
+        good: "slotguard slot claim --slot preview-1 --owner worker-1 --purpose 'pull request 41'",
+    }
+    LeaseEndsSoon "SG8208" Notice {
+        summary: "the lease ends soon",
+        condition: "The lease under which something acts has less than `[leases] warn_before` to go.",
+        effect: "After its end nothing is admitted under it, and the slot is freed: its backend stops.",
+        way_out: "Renew it with `slotguard slot renew`, or be done in time.",
+        bad: "an act ten minutes before the end of the lease",
+        good: "an act two hours before it",
+    }
     RecordMissing "SG8401" InputMissing {
         summary: "the slot has no record",
         condition: "A start from the record was asked for, and no start or publish has written one.",
