@@ -4,6 +4,8 @@
 
 mod file;
 pub mod lease;
+#[cfg(feature = "lifecycle")]
+pub mod lifecycle;
 pub mod record;
 mod state;
 
