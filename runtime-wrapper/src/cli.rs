@@ -49,8 +49,13 @@ pub struct ExecOptions {
     /// Open descriptor, 3 or above, that gets events as JSON lines [default: standard error]
     #[arg(long, value_name = "N")]
     pub events_fd: Option<i32>,
+    /// Take program, arguments and worktree from the slot's record
+    ///
+    /// What it says is judged as if it stood on the command line.
+    #[arg(long, conflicts_with_all = ["worktree", "words"])]
+    pub from_record: bool,
     /// The program, as an absolute path, and its arguments
-    #[arg(last = true, required = true, value_name = "PROG ARGS")]
+    #[arg(last = true, required_unless_present = "from_record", value_name = "PROG ARGS")]
     pub words: Vec<OsString>,
 }
 
@@ -67,7 +72,8 @@ Examples:
   runtime-wrapper exec --slot preview-1 --worktree /srv/previews/feature-7 \\
       -- /usr/bin/node server.js
   runtime-wrapper exec --slot preview-2 --database-url-file /etc/slotguard/slot_2.url \\
-      --events-fd 3 -- /usr/bin/node server.js 3>>events.jsonl";
+      --events-fd 3 -- /usr/bin/node server.js 3>>events.jsonl
+  runtime-wrapper exec --slot preview-3 --from-record";
 
 fn exit_codes() -> String {
     format!(
@@ -115,10 +121,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_stands_for_program_and_worktree_and_goes_with_neither() {
+        let record = ["--slot", "preview-1", "--from-record"];
+        let options = parse(&record).unwrap();
+        assert!(options.from_record && options.words.is_empty());
+        for more in [&["--worktree", "/x"][..], &["--", "/bin/x"]] {
+            let denial = parse(&[&record, more].concat()).unwrap_err();
+            assert_eq!(denial, ErrorKind::ArgumentConflict, "{more:?}");
+        }
+    }
+
+    #[test]
     fn the_help_teaches() {
         let help =
             Cli::command().find_subcommand_mut("exec").unwrap().render_long_help().to_string();
-        assert_eq!(help.matches("  runtime-wrapper exec --slot").count(), 2);
+        assert_eq!(help.matches("  runtime-wrapper exec --slot").count(), 3);
         for number in ["64", "65", "66", "69", "77", "78", "126", "127"] {
             assert!(help.contains(&format!("\n  {number}")), "{number}\n{help}");
         }

@@ -1,7 +1,7 @@
 //! What would be started, decided in one go: the proof that `exec` needs.
 //!
 //! [`plan`] reads the configuration, the target and the file of the program, and opens directories.
-//! It changes nothing but to make the slot's private directories. The environment is the one
+//! It changes nothing but to make the state root and the slot's private directories. The environment is the one
 //! snapshot that it is handed; `SLOTGUARD_CONFIG` and `SLOT_IDS_CSV` in it are not asked, because a
 //! hostile environment must not choose the policy.
 
@@ -15,6 +15,8 @@ use guard::io::{inspect_program, load_config_at};
 use guard::program::ApprovedProgram;
 use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
+use slot_runtime::StateRoot;
+use slot_runtime::record::{self, Assignment};
 
 use crate::cli::ExecOptions;
 use crate::launch;
@@ -84,8 +86,8 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
     let slot = config.slot(&options.slot)?;
     refuse_required_sandbox(&config)?;
     let (target, mut warnings) = verify_target(options, environment, &config, slot)?;
-    let program = approve_program(slot, &options.words, &config)?;
-    let places = places::prepare(slot, &config.roots, options.worktree.as_deref())?;
+    let (program, worktree) = choose_program(slot, options, &config)?;
+    let places = places::prepare(slot, &config.roots, worktree.as_deref())?;
     let environment = config.child.build(environment, &target, places.child());
     warnings.extend_from_slice(environment.warnings());
     Ok(ExecPlan { target, program, places, environment, warnings })
@@ -157,6 +159,23 @@ fn verify_target(
     Ok((target, warnings))
 }
 
+/// Takes the program from the command line or the slot's record; both are judged alike.
+fn choose_program(
+    slot: SlotId,
+    options: &ExecOptions,
+    config: &Config,
+) -> Result<(ApprovedProgram, Option<OsString>), Denial> {
+    if !options.from_record {
+        let program = approve_program(slot, &options.words, config)?;
+        return Ok((program, options.worktree.clone()));
+    }
+    let state = StateRoot::open_or_create(&config.roots)?;
+    let Assignment { program, args, worktree, .. } = record::read(&state, slot)?.assignment;
+    let program = config.programs.approve_key(slot, &program, &args)?;
+    inspect_program(&program)?;
+    Ok((program, worktree.map(OsString::from)))
+}
+
 fn approve_program(
     slot: SlotId,
     words: &[OsString],
@@ -223,7 +242,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let at = directory.path().display();
             let text = format!(
-                "version = 1\n[roots]\nstate = \"{at}/state\"\n\
+                "version = 1\n[roots]\nstate = \"{at}/state\"\nworktree = \"{at}/previews\"\n\
                  [programs.backend]\npath = \"/bin/cat\"\nargs = [\"x\"]\n{extra}"
             );
             let path = directory.path().join("slotguard.toml");
@@ -297,6 +316,50 @@ mod tests {
         assert_eq!(code("[sandbox]\nrequire = []\n"), None);
         let demanded = code("[sandbox]\nrequire = [\"fs\"]\n");
         assert_eq!(demanded, Some(Code::SandboxUnavailable));
+    }
+
+    impl Bench {
+        fn record(&self, program: &str, args: &[&str], worktree: Option<&str>) {
+            let config = load_config_at(Some(&self.directory.path().join("slotguard.toml")));
+            let state = StateRoot::open_or_create(&config.unwrap().config.roots).unwrap();
+            let assignment = Assignment {
+                worktree: worktree.map(str::to_owned),
+                program: program.to_owned(),
+                args: args.iter().map(ToString::to_string).collect(),
+                release: None,
+                lease_generation: None,
+            };
+            let slot = "preview-1".parse().unwrap();
+            let now = std::time::SystemTime::now();
+            record::write(&state, slot, &assignment, "test", now).unwrap();
+        }
+    }
+
+    #[test]
+    fn se_1_se_3_a_record_is_judged_as_the_command_line_is() {
+        let bench = Bench::new("[programs.open]\npath = \"/bin/cat\"\nargs = [\"...\"]\n");
+        let worktree = bench.directory.path().join("previews/x");
+        std::fs::create_dir_all(&worktree).unwrap();
+        let inside = worktree.to_str().unwrap();
+        let plan =
+            || bench.plan(&["--slot", "preview-1", "--from-record"], &[("DATABASE_URL", URL)]);
+        let code = || plan().err().map(|denial| denial.code());
+        assert_eq!(code(), Some(Code::RecordMissing));
+        bench.record("backend", &[], Some(inside));
+        let good = plan().unwrap();
+        assert_eq!(good.start().program_key, "backend");
+        assert_eq!(good.start().working_directory, inside);
+        for (program, args, worktree, wanted) in [
+            ("gone", &[][..], inside, Code::ProgramKey),
+            ("backend", &["y"], inside, Code::ProgramArguments),
+            ("backend", &[], "/etc", Code::PathOutsideRoot),
+            ("backend", &[], "x", Code::PathMalformed),
+        ] {
+            bench.record(program, args, Some(worktree));
+            assert_eq!(code(), Some(wanted), "{program} {worktree}");
+        }
+        bench.record("open", &["y"], None);
+        assert_eq!(plan().unwrap().start().argument_count, 1);
     }
 
     #[test]
