@@ -7,7 +7,7 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::options::{Check, Demo, Doctor, Page};
-use crate::{check, demo, doctor, explain, pages, request, schema};
+use crate::{backend, check, demo, doctor, explain, pages, request, schema};
 
 /// Preview environments that cannot hurt production
 ///
@@ -29,6 +29,7 @@ Examples:
   slotguard check --slot preview-1
   slotguard check --slot preview-1 --database-url-file /run/preview-1.url --format json
   slotguard check --slot preview-1 --live
+  slotguard backend start --slot preview-1 --worktree /srv/previews/feature-7
   slotguard explain SG2101
   slotguard doctor --admin-socket /run/postgresql
   slotguard demo";
@@ -50,6 +51,11 @@ enum Command {
         #[arg(long, conflicts_with = "code", value_name = "PAGE")]
         markdown: Option<Page>,
     },
+    /// Start, stop and judge the backend of exactly one slot
+    Backend(backend::options::Backend),
+    /// Keep one backend until it has ended; `backend start` starts it
+    #[command(hide = true)]
+    Keep(backend::options::Keep),
     /// Examine the installation: programs, configuration, cluster and the slots' databases
     ///
     /// The cluster is compared with what provisioning makes if a superuser is named. 65 when
@@ -83,6 +89,8 @@ pub fn main() -> ExitStatus {
         Command::Check(options) => check::run(&console, options),
         Command::Explain { markdown: Some(page), .. } => pages::write(&console, *page),
         Command::Explain { code, .. } => explain::run(&console, code.as_deref()),
+        Command::Backend(options) => backend::run(&console, options),
+        Command::Keep(options) => backend::keep(options),
         Command::Doctor(options) => doctor::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Schema { name } => schema::run(&console, name.as_deref()),

@@ -4,6 +4,7 @@
 //! from this program's own directory with an environment built from nothing.
 
 mod ask;
+mod backend;
 mod check;
 mod child;
 pub mod cli;

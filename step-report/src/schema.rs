@@ -5,6 +5,7 @@
 
 /// Every schema: its name on the command line and its text.
 pub const SCHEMAS: &[(&str, &str)] = &[
+    ("backend", include_str!("../schemas/backend.json")),
     ("confirmation", include_str!("../schemas/confirmation.json")),
     ("demo", include_str!("../schemas/demo.json")),
     ("diagnostic", include_str!("../schemas/diagnostic.json")),

@@ -116,7 +116,7 @@ impl Health {
         let (port, path) = (self.port, &self.path);
         let by = self
             .foreign_pid
-            .map_or("a process that is not shown".to_owned(), |pid| format!("process {pid}"));
+            .map_or("a process that is not shown".to_owned(), |pid| format!("pid {pid}"));
         let (code, message, found) = match self.state {
             HealthState::Healthy => return None,
             HealthState::Unhealthy => (

@@ -50,13 +50,21 @@ pub struct Keeping<'a> {
 /// Refuses what keeps the backend from being started; nothing of it is left then.
 pub fn keep(state: &StateRoot, keeping: &Keeping<'_>) -> Result<(), Denial> {
     let started = Keeper::start(state, keeping);
-    let answer = match &started {
+    tell(&match &started {
         Ok(keeper) => Answer::Started(keeper.run.backend),
         Err(denial) => Answer::refused(denial),
-    };
-    // A caller that has gone away does not stop the backend.
-    let _ = std::io::stdout().write_all(answer.line().as_bytes());
+    });
     started?.keep_until_end()
+}
+
+/// Tells the caller that nothing is kept, and why.
+pub fn tell_refusal(denial: &Denial) {
+    tell(&Answer::refused(denial));
+}
+
+/// A caller that has gone away does not stop the backend.
+fn tell(answer: &Answer) {
+    let _ = std::io::stdout().write_all(answer.line().as_bytes());
 }
 
 struct Keeper {

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use health::{Health, HealthState};
 pub use host::KeeperProgram;
-pub use keeper::{Keeping, keep};
+pub use keeper::{Keeping, keep, tell_refusal};
 pub use state::{ExitCause, LastExit, Observation, RunningAs, State, Unit};
 
 use host::Host;
@@ -170,7 +170,9 @@ impl Backend {
         }
     }
 
-    fn refuse_ended(&self, seen: &Observation) -> Denial {
+    /// Returns the refusal that a backend is which does not run, with how it ended.
+    #[must_use]
+    pub fn refuse_ended(&self, seen: &Observation) -> Denial {
         let found = match &seen.last_exit {
             Some(LastExit { code: Some(code), .. }) => format!("exit status {code}"),
             Some(LastExit { signal: Some(signal), .. }) => format!("signal {signal}"),
@@ -300,14 +302,14 @@ fn refuse_left(slot: SlotId, left: &[process::Process]) -> Denial {
     Denial::new(
         Code::BackendLeft,
         format!("processes of {slot} are left"),
-        format!("process {}", pids.join(", ")),
+        format!("pid {}", pids.join(", ")),
         "no process of the slot",
     )
 }
 
 fn refuse_port(slot: SlotId, pid: Option<i32>) -> Denial {
     let port = slot.backend_port();
-    let by = pid.map_or("somebody".to_owned(), |pid| format!("process {pid}"));
+    let by = pid.map_or("somebody".to_owned(), |pid| format!("pid {pid}"));
     Denial::new(
         Code::BackendLeft,
         format!("the port of {slot} is not free"),

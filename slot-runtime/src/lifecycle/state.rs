@@ -49,6 +49,12 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Returns whether a keeper was killed, so that something may be left of its run.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     pub(crate) fn stopped() -> Self {
         Self {
             state: State::Stopped,

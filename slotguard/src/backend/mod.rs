@@ -1,0 +1,171 @@
+//! `slotguard backend`: start, stop, restart, status and health of exactly one slot's backend.
+
+mod assignment;
+mod keep;
+pub(crate) mod options;
+mod report;
+
+use std::time::SystemTime;
+
+use guard::diagnostic::Denial;
+use guard::io::{LoadedConfig, environment_snapshot, load_config};
+use guard::slot::SlotId;
+use slot_runtime::StateRoot;
+use slot_runtime::lifecycle::{Backend, KeeperProgram, Locked, Observation, State};
+use slot_runtime::record::{self, Assignment};
+use step_report::console::Console;
+use step_report::exit::ExitStatus;
+
+use crate::{ask, sibling};
+use options::{Start, Target, Verb};
+use report::{Outcome, Report};
+
+pub(crate) use keep::run as keep;
+
+/// Does what the verb says and reports it.
+pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
+    let (verb, target) = match &options.verb {
+        Verb::Start(start) => ("start", &start.target),
+        Verb::Restart(start) => ("restart", &start.target),
+        Verb::Stop(target) => ("stop", target),
+        Verb::Status(target) => ("status", target),
+        Verb::Health(target) => ("health", target),
+    };
+    let desk = match Desk::open(target) {
+        Ok(desk) => desk,
+        Err(denial) => return console.refuse(Some(&target.slot), &denial),
+    };
+    let mut report = Report::new(desk.slot, verb, desk.loaded.config.lifecycle.manager);
+    let done = match &options.verb {
+        Verb::Start(start) => desk.start(start, &mut report),
+        Verb::Restart(start) => desk.restart(start, &mut report),
+        Verb::Stop(_) => desk.stop(&mut report),
+        Verb::Status(_) => desk.status(),
+        Verb::Health(_) => desk.health(&mut report),
+    };
+    let denial = desk.look(&mut report).and(done).err();
+    if denial.is_some() || verb == "status" {
+        report.log = desk.backend.last_lines();
+    }
+    report.say(console, denial)
+}
+
+/// Everything that the verbs of one slot work with.
+struct Desk {
+    slot: SlotId,
+    loaded: LoadedConfig,
+    state: StateRoot,
+    backend: Backend,
+}
+
+impl Desk {
+    fn open(target: &Target) -> Result<Self, Denial> {
+        let environment = environment_snapshot()?;
+        let loaded = load_config(target.config.config.as_deref(), &environment)?;
+        let slot = loaded.config.slot(&target.slot)?;
+        let state = StateRoot::open_or_create(&loaded.config.roots)?;
+        let config = loaded.source.as_deref().map(std::path::absolute).transpose();
+        let config = config.map_err(|error| {
+            let message = "the path of the configuration is unknown";
+            Denial::new(guard::diagnostic::Code::Internal, message, error.to_string(), "a path")
+        })?;
+        let keeper = KeeperProgram { program: sibling::beside("slotguard")?, config };
+        let backend = Backend::open(&state, slot, &loaded.config.lifecycle, keeper)?;
+        Ok(Self { slot, loaded, state, backend })
+    }
+
+    fn start(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
+        let locked = self.backend.lock()?;
+        let wanted = assignment::wanted(&self.state, self.slot, options, &self.loaded.config)?;
+        let seen = self.backend.observe()?;
+        if seen.state == State::Running {
+            locked.require_same(&seen, &wanted)?;
+            report.outcome = Some(Outcome::AlreadyRunning);
+        } else {
+            self.clear(&locked, &seen)?;
+            locked.require_port()?;
+            self.prepare(&wanted, report)?;
+            locked.start()?;
+            report.outcome = Some(Outcome::Started);
+        }
+        self.wait(options, report)
+    }
+
+    fn restart(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
+        let locked = self.backend.lock()?;
+        let wanted = assignment::wanted(&self.state, self.slot, options, &self.loaded.config)?;
+        locked.require_port()?;
+        self.prepare(&wanted, report)?;
+        locked.restart()?;
+        report.outcome = Some(Outcome::Restarted);
+        self.wait(options, report)
+    }
+
+    fn stop(&self, report: &mut Report) -> Result<(), Denial> {
+        let locked = self.backend.lock()?;
+        let seen = self.backend.observe()?;
+        report.freed = Some(locked.stop()?);
+        let ran = matches!(seen.state, State::Running | State::Stopping) || seen.is_lost();
+        report.outcome = Some(if ran { Outcome::Stopped } else { Outcome::AlreadyStopped });
+        Ok(())
+    }
+
+    fn status(&self) -> Result<(), Denial> {
+        match self.backend.observe()? {
+            seen if seen.state == State::Failed => Err(self.backend.refuse_ended(&seen)),
+            _ => Ok(()),
+        }
+    }
+
+    fn health(&self, report: &mut Report) -> Result<(), Denial> {
+        // A manager that cannot be asked is said as such, and not as a port without an owner.
+        self.backend.observe()?;
+        let health = self.backend.health();
+        let denial = health.denial(self.slot);
+        report.health = Some(health);
+        denial.map_or(Ok(()), Err)
+    }
+
+    /// Finishes what an earlier run left behind.
+    fn clear(&self, locked: &Locked<'_>, seen: &Observation) -> Result<(), Denial> {
+        if seen.state == State::Stopping || seen.is_lost() {
+            locked.stop().map(drop)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Asks the database, then writes down what the slot runs.
+    fn prepare(&self, wanted: &Assignment, report: &mut Report) -> Result<(), Denial> {
+        // Of another version it would not understand the record.
+        sibling::find("runtime-wrapper")?;
+        let database = &self.loaded.config.database;
+        // A unit may have its address from elsewhere; then the wrapper judges it alone.
+        let is_known = database.endpoints.len() == 1 && database.role.is_some();
+        if is_known {
+            let live = ask::confirm(self.slot, None, &self.loaded)?;
+            report.warnings.extend(live.warnings.into_iter().map(ask::Said::into_warning));
+        }
+        report.confirmed = Some(is_known);
+        record::write(&self.state, self.slot, wanted, "slotguard backend", SystemTime::now())
+    }
+
+    fn wait(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
+        if options.no_wait {
+            return Ok(());
+        }
+        let ready = self.backend.wait_until_ready();
+        report.health = Some(match &ready {
+            Ok(health) => health.clone(),
+            Err(_) => self.backend.health(),
+        });
+        ready.map(drop)
+    }
+
+    /// Adds what is seen in the end, whatever became of the verb.
+    fn look(&self, report: &mut Report) -> Result<(), Denial> {
+        report.record = record::find(&self.state, self.slot)?.map(Into::into);
+        report.seen = self.backend.observe()?.into();
+        Ok(())
+    }
+}
