@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
 use super::{Config, Roots, SandboxFeature};
 use crate::database_url::{DatabaseTarget, Host};
@@ -34,6 +35,8 @@ struct File {
     env: Env,
     #[serde(default)]
     programs: BTreeMap<String, Program>,
+    #[serde(default)]
+    leases: RawLeases,
     #[serde(default)]
     sandbox: Sandbox,
     #[serde(default, rename = "sync")]
@@ -153,6 +156,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         roots: parse_roots(file.roots)?,
         child: EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
         programs: parse_programs(file.programs)?,
+        leases: leases::parse(&file.leases)?,
         sandbox_require: file.sandbox.require,
         lifecycle: lifecycle::parse(&file.lifecycle, &file.systemd, file.backend, &slots)?,
         slots,

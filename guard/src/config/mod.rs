@@ -4,6 +4,7 @@
 //! they are names or numbers, because a misplaced secret is one of the things a value can be.
 
 mod file;
+mod leases;
 mod lifecycle;
 mod worker;
 
@@ -16,6 +17,7 @@ use crate::provision::Quotas;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
+pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
 
 /// Where slot records, leases and private homes live when nothing is configured.
@@ -42,6 +44,8 @@ pub struct Config {
     pub child: EnvPolicy,
     /// What may be started.
     pub programs: Programs,
+    /// For how long slots can be claimed.
+    pub leases: LeasePolicy,
     /// What the kernel must enforce; `None` when the file does not say.
     pub sandbox_require: Option<Vec<SandboxFeature>>,
     /// How backends are started, judged and stopped.
@@ -180,6 +184,10 @@ mod tests {
         [programs.backend]
         path = "/usr/bin/node"
         args = ["server.js", "..."]
+        [leases]
+        max = "8h"
+        default = "90m"
+        warn_before = "10m"
         [sandbox]
         require = []
         connect_tcp = []
@@ -237,6 +245,9 @@ mod tests {
             ("PORT = \"810{slot}\"", "PORT = \"8101\""),
             ("path = \"/usr/bin/node\"", "path = \"node\""),
             ("args = [\"server.js\", \"...\"]", "args = [\"...\", \"server.js\"]"),
+            ("max = \"8h\"", "max = 8"),
+            ("max = \"8h\"", "max = \"1h\""),
+            ("warn_before = \"10m\"", "warn_before = \"8h\""),
             ("require = []", "require = [\"everything\"]"),
             ("[sync]", "[sink]"),
         ];
