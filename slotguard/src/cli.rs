@@ -7,7 +7,8 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::options::{Check, Demo, Doctor, Page};
-use crate::{backend, check, demo, doctor, explain, pages, request, schema};
+use crate::slot::SlotCommand;
+use crate::{backend, check, demo, doctor, explain, pages, request, schema, slot};
 
 /// Preview environments that cannot hurt production
 ///
@@ -31,6 +32,8 @@ Examples:
   slotguard check --slot preview-1 --live
   slotguard backend start --slot preview-1 --worktree /srv/previews/feature-7
   slotguard explain SG2101
+  slotguard slot claim --slot preview-1 --owner worker-1 --purpose 'pull request 41'
+  slotguard slot list
   slotguard doctor --admin-socket /run/postgresql
   slotguard demo";
 
@@ -56,6 +59,9 @@ enum Command {
     /// Keep one backend until it has ended; `backend start` starts it
     #[command(hide = true)]
     Keep(backend::options::Keep),
+    /// Claim, renew and release slots, and show who holds them
+    #[command(subcommand)]
+    Slot(SlotCommand),
     /// Examine the installation: programs, configuration, cluster and the slots' databases
     ///
     /// The cluster is compared with what provisioning makes if a superuser is named. 65 when
@@ -91,6 +97,7 @@ pub fn main() -> ExitStatus {
         Command::Explain { code, .. } => explain::run(&console, code.as_deref()),
         Command::Backend(options) => backend::run(&console, options),
         Command::Keep(options) => backend::keep(options),
+        Command::Slot(command) => slot::run(&console, command),
         Command::Doctor(options) => doctor::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Schema { name } => schema::run(&console, name.as_deref()),

@@ -16,3 +16,4 @@ mod pages;
 mod request;
 mod schema;
 mod sibling;
+mod slot;
