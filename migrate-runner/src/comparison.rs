@@ -1,5 +1,7 @@
 //! Files and ledger side by side: what is applied, pending, or at odds. Pure.
 
+use std::collections::BTreeMap;
+
 use guard::diagnostic::{Code, Denial};
 use serde::Serialize;
 
@@ -65,11 +67,13 @@ impl Comparison {
     /// Compares files with the ledger.
     #[must_use]
     pub fn new(set: &MigrationSet, history: &[HistoryRow]) -> Self {
-        let highest = history.iter().map(|row| row.version).max();
+        let mut rows: BTreeMap<i64, &HistoryRow> =
+            history.iter().map(|row| (row.version, row)).collect();
+        let highest = rows.last_key_value().map(|(version, _)| *version);
         let mut entries: Vec<Entry> = Vec::new();
         for file in set.files() {
             let version = file.migration.version();
-            let row = history.iter().find(|row| row.version == version);
+            let row = rows.remove(&version);
             let state = match row {
                 Some(row) => compare(file, row),
                 None if highest.is_some_and(|highest| version < highest) => State::Late,
@@ -80,17 +84,13 @@ impl Comparison {
             let sha256 = file.migration.sql().map(checksum::sha256);
             entries.push(Entry { version, name, state, sha256, applied_on });
         }
-        for row in history {
-            if !entries.iter().any(|entry| entry.version == row.version) {
-                entries.push(Entry {
-                    version: row.version,
-                    name: row.name.clone(),
-                    state: State::Missing,
-                    sha256: None,
-                    applied_on: Some(row.applied_on.clone()),
-                });
-            }
-        }
+        entries.extend(rows.into_values().map(|row| Entry {
+            version: row.version,
+            name: row.name.clone(),
+            state: State::Missing,
+            sha256: None,
+            applied_on: Some(row.applied_on.clone()),
+        }));
         entries.sort_by_key(|entry| entry.version);
         Self(entries)
     }

@@ -7,7 +7,7 @@ use guard::diagnostic::{Code, Denial, shown};
 use guard::io::{Directory, FileProblem, open_configured};
 use refinery::Migration;
 
-use crate::name;
+use crate::{name, parallel};
 
 /// Largest migration file, in bytes.
 pub(crate) const MAX_FILE: usize = 16 * 1024 * 1024;
@@ -44,14 +44,16 @@ impl MigrationSet {
             )
         };
         let names = directory.names().map_err(|error| missing(error.to_string()))?;
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .filter(|name| name.to_ascii_lowercase().ends_with(".sql"))
+            .collect();
         let (mut files, mut problems) = (Vec::new(), Vec::new());
-        for name in names {
-            let name = String::from_utf8_lossy(&name).into_owned();
-            if name.to_ascii_lowercase().ends_with(".sql") {
-                match read_file(&directory, &name) {
-                    Ok(file) => files.push(file),
-                    Err(problem) => problems.push(problem),
-                }
+        for read in parallel::map(&names, |name| read_file(&directory, name)) {
+            match read {
+                Ok(file) => files.push(file),
+                Err(problem) => problems.push(problem),
             }
         }
         files.sort_by_key(|file| file.migration.version());

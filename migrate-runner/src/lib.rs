@@ -22,6 +22,7 @@ mod live;
 mod migrate;
 mod name;
 mod options;
+mod parallel;
 pub mod progress;
 mod report;
 pub mod run;

@@ -10,8 +10,8 @@ use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
 use crate::files::MAX_FILE;
-use crate::name;
 use crate::screening::{self, ScreenedFile};
+use crate::{name, parallel};
 
 /// What `lint` is asked to read.
 #[derive(Debug, Args)]
@@ -30,10 +30,9 @@ pub(crate) struct LintOptions {
 /// Refuses an unknown slot and files that cannot be read.
 pub(crate) fn run(console: &Console, options: &LintOptions) -> Result<ExitStatus, Denial> {
     options.slot.as_deref().map(str::parse::<SlotId>).transpose()?;
-    let mut screened = Vec::new();
-    for path in expand(&options.files)? {
-        screened.push(ScreenedFile::new(&path, &read(&path)?));
-    }
+    let paths = expand(&options.files)?;
+    let screened = parallel::map(&paths, |path| Ok(ScreenedFile::new(path, &read(path)?)));
+    let screened = screened.into_iter().collect::<Result<Vec<_>, Denial>>()?;
     screening::say(console, &screened);
     let count: usize = screened.iter().map(|file| file.findings.len()).sum();
     if console.format() == Format::Human {

@@ -1,5 +1,7 @@
 //! One run: a session and a set of files, consumed together.
 
+use std::collections::BTreeSet;
+
 use guard::diagnostic::{Code, Denial};
 use refinery::Runner;
 
@@ -175,10 +177,9 @@ impl MigrationRun {
         if let Some(problem) = comparison.problems().into_iter().next() {
             return Err(problem);
         }
-        let is_pending = |file: &&MigrationFile| {
-            let version = file.migration.version();
-            comparison.in_state(State::Pending).any(|entry| entry.version == version)
-        };
+        let versions: BTreeSet<i64> =
+            comparison.in_state(State::Pending).map(|entry| entry.version).collect();
+        let is_pending = |file: &&MigrationFile| versions.contains(&file.migration.version());
         let pending: Vec<&MigrationFile> = self.set.files().iter().filter(is_pending).collect();
         let applied = pending.iter().map(|file| file.migration.version()).collect();
         if pending.is_empty() {

@@ -7,7 +7,8 @@ use guard::migration::{Exempted, Finding, screen};
 use serde::Serialize;
 use step_report::console::Console;
 
-use crate::files::{MigrationFile, MigrationSet};
+use crate::files::MigrationSet;
+use crate::parallel;
 
 /// What the screening found in one file.
 #[derive(Debug, Clone, Serialize)]
@@ -72,9 +73,10 @@ pub(crate) fn require_clean(
     console: &Console,
     set: &MigrationSet,
 ) -> Result<Vec<ScreenedFile>, Denial> {
-    let text = |file: &MigrationFile| file.migration.sql().unwrap_or_default().to_owned();
-    let files = set.files().iter().map(|file| (file.file.clone(), text(file)));
-    require_clean_texts(console, files)
+    let files = set.files().iter();
+    let files: Vec<(&str, &str)> =
+        files.map(|file| (&file.file[..], file.migration.sql().unwrap_or_default())).collect();
+    require_clean_texts(console, &files)
 }
 
 /// Refuses texts with a finding, after every finding was said.
@@ -83,10 +85,9 @@ pub(crate) fn require_clean(
 /// Refuses with the code of the first finding.
 pub(crate) fn require_clean_texts(
     console: &Console,
-    texts: impl Iterator<Item = (String, String)>,
+    texts: &[(&str, &str)],
 ) -> Result<Vec<ScreenedFile>, Denial> {
-    let screened: Vec<ScreenedFile> =
-        texts.map(|(path, text)| ScreenedFile::new(Path::new(&path), &text)).collect();
+    let screened = parallel::map(texts, |(path, text)| ScreenedFile::new(Path::new(path), text));
     let Some(file) = screened.iter().find(|file| !file.findings.is_empty()) else {
         return Ok(screened);
     };

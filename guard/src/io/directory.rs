@@ -62,7 +62,7 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FileProblem::NotRegular);
         }
-        read_text(File::from(descriptor), limit)
+        read_text(File::from(descriptor), stat.st_size, limit)
     }
 }
 

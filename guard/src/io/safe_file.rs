@@ -96,7 +96,7 @@ impl SafeFile {
         if let Some(forbidden) = self.forbidden_mode {
             check_owner_and_mode(stat.st_uid, stat.st_mode, forbidden)?;
         }
-        read_text(File::from(descriptor), self.limit)
+        read_text(File::from(descriptor), stat.st_size, self.limit)
     }
 }
 
@@ -110,10 +110,11 @@ fn check_owner_and_mode(owner: u32, mode: u32, forbidden: u32) -> Result<(), Fil
     Ok(())
 }
 
-/// Reads text of at most `limit` bytes.
-pub(super) fn read_text(source: impl Read, limit: usize) -> Result<String, FileProblem> {
+/// Reads text of at most `limit` bytes; `size` is what the system says, and only saves reads.
+pub(super) fn read_text(source: impl Read, size: i64, limit: usize) -> Result<String, FileProblem> {
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut content = Vec::new();
+    let room = usize::try_from(size).unwrap_or_default().min(limit).saturating_add(1);
+    let mut content = Vec::with_capacity(room);
     source.take(bound).read_to_end(&mut content).map_err(FileProblem::Unreadable)?;
     if content.len() > limit {
         return Err(FileProblem::TooLarge { limit });

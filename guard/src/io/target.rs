@@ -86,7 +86,7 @@ pub fn read_url(path: &Path) -> Result<String, Denial> {
         )
     };
     let text = if path == Path::new("-") {
-        read_text(std::io::stdin().lock(), URL_LIMIT)
+        read_text(std::io::stdin().lock(), 0, URL_LIMIT)
     } else {
         URL_RULE.read(path)
     };

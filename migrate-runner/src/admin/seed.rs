@@ -63,7 +63,9 @@ pub(crate) async fn seed(
     let scripts = scripts.iter().map(|path| read_script(path)).collect::<Result<_, _>>()?;
     let content = Content { set: MigrationSet::read(migrations, config)?, scripts };
     require_clean(console, &content.set)?;
-    require_clean_texts(console, content.scripts.iter().cloned())?;
+    let scripts: Vec<(&str, &str)> =
+        content.scripts.iter().map(|(name, text)| (&name[..], &text[..])).collect();
+    require_clean_texts(console, &scripts)?;
     let counts = (content.set.files().len(), content.scripts.len());
     let fingerprint = fingerprint(&content);
     let target = secrets::preview_admin(config)?;
