@@ -133,7 +133,7 @@ impl ExecPlan {
 
 /// A demand that cannot be met is a refusal; a configuration without one is said in every event.
 fn refuse_required_sandbox(config: &Config) -> Result<(), Denial> {
-    let features = config.sandbox_require.as_deref().unwrap_or_default();
+    let features = config.sandbox.require.as_slice();
     if features.is_empty() {
         return Ok(());
     }

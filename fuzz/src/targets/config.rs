@@ -63,11 +63,11 @@ fn accepted(config: &Config) -> Signature {
     }
     let database = &config.database;
     format!(
-        "accepted slots={slots} endpoints={} role={} password_file={} sandbox={:?}",
+        "accepted slots={slots} endpoints={} role={} password_file={} sandbox={}",
         database.endpoints.len().min(3),
         database.role.is_some(),
         config.password_file.is_some(),
-        config.sandbox_require.as_ref().map(|features| features.len().min(3)),
+        config.sandbox.require.len(),
     )
 }
 

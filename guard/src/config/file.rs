@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
-use super::{Config, Roots, SandboxFeature};
+use super::sandbox::RawSandbox;
+use super::{Config, Roots, sandbox};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
@@ -38,7 +39,7 @@ struct File {
     #[serde(default)]
     leases: RawLeases,
     #[serde(default)]
-    sandbox: Sandbox,
+    sandbox: RawSandbox,
     #[serde(default, rename = "sync")]
     _sync: Sync,
     #[serde(default)]
@@ -116,15 +117,6 @@ struct Program {
     args: Vec<String>,
 }
 
-/// Ports are checked for being ports; the kernel rules that use them come with the sandbox.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Sandbox {
-    require: Option<Vec<SandboxFeature>>,
-    #[serde(default, rename = "connect_tcp")]
-    _connect_tcp: Vec<u16>,
-}
-
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Sync {
@@ -147,18 +139,21 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let password_file =
         file.database.password_file.map(|text| parse_password_file(&text, &slots)).transpose()?;
     let set = parse_set(file.env.set)?;
+    let roots = parse_roots(file.roots)?;
+    let sandbox = sandbox::parse(file.sandbox, &database, &roots, &slots)?;
+    let child = EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?;
     Ok(Config {
         database,
         password_file,
         admin_password_file,
         seed_password_file,
         quotas: parse_quotas(&file.quotas)?,
-        roots: parse_roots(file.roots)?,
-        child: EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?,
+        roots,
+        child: child.notifying(sandbox.may_notify()),
         programs: parse_programs(file.programs)?,
         leases: leases::parse(&file.leases)?,
-        sandbox_require: file.sandbox.require,
         lifecycle: lifecycle::parse(&file.lifecycle, &file.systemd, file.backend, &slots)?,
+        sandbox,
         slots,
         slots_are_configured,
     })

@@ -6,6 +6,7 @@
 mod file;
 mod leases;
 mod lifecycle;
+mod sandbox;
 mod worker;
 
 use crate::diagnostic::{Code, Denial};
@@ -14,6 +15,7 @@ use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
 use crate::program::Programs;
 use crate::provision::Quotas;
+use crate::sandbox::SandboxPolicy;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
@@ -46,10 +48,10 @@ pub struct Config {
     pub programs: Programs,
     /// For how long slots can be claimed.
     pub leases: LeasePolicy,
-    /// What the kernel must enforce; `None` when the file does not say.
-    pub sandbox_require: Option<Vec<SandboxFeature>>,
     /// How backends are started, judged and stopped.
     pub lifecycle: LifecyclePolicy,
+    /// What the kernel must enforce.
+    pub sandbox: SandboxPolicy,
 }
 
 /// The configured directory roots.
@@ -65,28 +67,6 @@ pub struct Roots {
     pub state: AbsolutePath,
     /// Whether worktrees and migrations may lie on another mount than their root.
     pub cross_mounts: bool,
-}
-
-/// A kind of kernel rule that `[sandbox] require` can demand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SandboxFeature {
-    /// Rules on files.
-    Fs,
-    /// Rules on TCP ports.
-    Tcp,
-    /// Rules on signals and abstract sockets.
-    Scope,
-}
-
-impl std::fmt::Display for SandboxFeature {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Fs => "fs",
-            Self::Tcp => "tcp",
-            Self::Scope => "scope",
-        })
-    }
 }
 
 impl Default for Roots {
@@ -199,7 +179,8 @@ mod tests {
     fn the_documented_file_is_read() {
         let config = Config::parse(FULL).unwrap();
         assert_eq!(config.slots().to_string(), "preview-1,preview-2");
-        assert_eq!(config.sandbox_require, Some(vec![]));
+        assert!(config.sandbox.require.is_empty());
+        assert_eq!(Config::default().sandbox.require.len(), 3);
         assert!(
             config
                 .programs
@@ -249,6 +230,7 @@ mod tests {
             ("max = \"8h\"", "max = \"1h\""),
             ("warn_before = \"10m\"", "warn_before = \"8h\""),
             ("require = []", "require = [\"everything\"]"),
+            ("require = []\n        connect_tcp = []", "connect_tcp = [8103]"),
             ("[sync]", "[sink]"),
         ];
         for (line, worse) in cases {

@@ -1132,11 +1132,11 @@ catalogue! {
     }
     SandboxUnavailable "SG7002" Unavailable {
         summary: "a required kernel sandbox is not available",
-        condition: "`[sandbox] require` lists a feature that this build or this kernel cannot enforce.",
+        condition: "`[sandbox] require` lists a feature that the running kernel cannot enforce. Without the line, all three are required.",
         effect: "The program would run with less confinement than the policy demands.",
-        way_out: "Remove the feature from `require` knowingly, or use a build and a kernel that have it.",
-        bad: "require = [\"fs\"]",
-        good: "require = []",
+        way_out: "Use a newer kernel, or write down the line that `runtime-wrapper probe` prints.",
+        bad: "require = [\"fs\", \"tcp\", \"scope\"] on Linux 6.1",
+        good: "require = [\"fs\"] on Linux 6.1",
     }
     ProgramNotRunnable "SG7003" NotRunnable {
         summary: "the program cannot be run",
@@ -1153,6 +1153,30 @@ catalogue! {
         way_out: "Install the program, or correct the path in `[programs]`.",
         bad: "/usr/bin/nodejs99",
         good: "/usr/bin/node",
+    }
+    SandboxIncomplete "SG7005" Unavailable {
+        summary: "a step of the confinement failed",
+        condition: "The kernel offers what is required, and still refused a rule, the filter, a limit, or to give up a privilege; most often because 16 sandboxes are already stacked.",
+        effect: "The program would run with a part of its confinement missing.",
+        way_out: "Start the wrapper outside of other sandboxes; the evidence names the step.",
+        bad: "a wrapper within 16 Landlock domains",
+        good: "a wrapper within 15",
+    }
+    ProgramTreeClosed "SG7006" Configuration {
+        summary: "the program's installation is outside of what the sandbox opens",
+        condition: "The program lies in the `bin` of an installation with a `lib` beside it, and that is neither part of the system nor under `[sandbox] read`.",
+        effect: "It would start and then fail to find its own libraries.",
+        way_out: "Add the directory of the installation to `[sandbox] read`.",
+        bad: "/opt/node/bin/node without read",
+        good: "/opt/node/bin/node with read = [\"/opt/node\"]",
+    }
+    SandboxPath "SG7007" Configuration {
+        summary: "a path of `[sandbox]` cannot be opened",
+        condition: "A path under `[sandbox] read` or `write` is missing, or leads through a symbolic link.",
+        effect: "The rule would open nothing, or something else than what was written and checked.",
+        way_out: "Write the path that it leads to, or make the directory.",
+        bad: "read = [\"/opt/current\"], a link",
+        good: "read = [\"/opt/node-20\"]",
     }
     SiblingMissing "SG7101" Unavailable {
         summary: "a program of this installation is missing",
@@ -1193,6 +1217,38 @@ catalogue! {
         way_out: "Read the output of the step above; everything it started has been stopped.",
         bad: "a migration that fails",
         good: "every step as announced",
+    }
+    NotASlotUser "SG7201" Notice {
+        summary: "the program has more identity than a slot's own user",
+        condition: "It runs as root, or with supplementary groups that cannot be given up without root. Capabilities are given up in any case.",
+        effect: "Owner and groups open files and sockets that the sandbox does not cover.",
+        way_out: "Start the wrapper as a user of the slot's own, without supplementary groups.",
+        bad: "runtime-wrapper started as root",
+        good: "runtime-wrapper started as slot-1",
+    }
+    ListenSocketsDropped "SG7202" Notice {
+        summary: "inherited sockets are not handed to the program",
+        condition: "`LISTEN_FDS` names a descriptor that is not a TCP socket listening on 127.0.0.1 and the slot's own backend port, or `LISTEN_PID` is another process.",
+        effect: "The program would serve on a port that is not its slot's.",
+        way_out: "Give the socket unit `ListenStream=127.0.0.1:810n` of the slot, and nothing else.",
+        bad: "a socket on 127.0.0.1:8102 for preview-1",
+        good: "a socket on 127.0.0.1:8101 for preview-1",
+    }
+    EnvFileInWorktree "SG7203" Notice {
+        summary: "a `.env` file in the worktree holds what a preview may not have",
+        condition: "`[sandbox] dotenv_in_worktree` is `warn`, and a `.env*` file at the top of the worktree names a database, `PG*`, or a variable that is never passed.",
+        effect: "A framework may load it behind the environment's back.",
+        way_out: "Remove the lines, or write `dotenv_in_worktree = \"refuse\"` to stop such a start.",
+        bad: ".env with DATABASE_URL=…",
+        good: ".env with LOG_LEVEL=debug",
+    }
+    SandboxOff "SG7204" Notice {
+        summary: "the kernel sandbox is switched off",
+        condition: "`[sandbox] require` is an empty list.",
+        effect: "Every file and port that the user may reach, the program may reach.",
+        way_out: "Write down the line that `runtime-wrapper probe` prints.",
+        bad: "require = []",
+        good: "require = [\"fs\", \"tcp\", \"scope\"]",
     }
     ConfigFile "SG8001" Configuration {
         summary: "the configuration file is not safe to read",

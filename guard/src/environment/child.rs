@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::address::looks_like_database_url;
 use super::judge::slot_variables;
+use super::manager;
 use super::names::{NameClass, classify};
 use super::secret_like::looks_secret;
 use super::{DATABASE_URL, Environment, Variable};
@@ -45,6 +46,12 @@ const COMPUTED: &[&str] = &[
     "USER",
 ];
 
+/// Names that tell a program of sockets it was handed.
+const HANDED_OVER: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
+
+const FROM_THE_SLOT: &str = "follows from the slot";
+const FROM_THE_CONFIGURATION: &str = "written in the configuration";
+
 const CHILD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What a tool speaks when nobody says otherwise.
@@ -62,6 +69,8 @@ pub struct EnvPolicy {
     /// Names, or beginnings of names that end in `*`.
     block: Vec<String>,
     set: BTreeMap<String, Template>,
+    /// Whether the application may report to its service manager.
+    notifying: bool,
 }
 
 /// Directories of the slot that its child is told of.
@@ -171,7 +180,16 @@ impl EnvPolicy {
         for entry in &block {
             check_block(entry)?;
         }
-        Ok(Self { inherit: inherit.into_iter().collect(), prefixes, block, set })
+        Ok(Self { inherit: inherit.into_iter().collect(), prefixes, block, set, notifying: false })
+    }
+
+    /// Decides whether the application learns how to report to its service manager.
+    ///
+    /// It must not where Unix sockets are closed to it: its first report would fail.
+    #[must_use]
+    pub fn notifying(mut self, allowed: bool) -> Self {
+        self.notifying = allowed;
+        self
     }
 
     /// Builds the environment of a child of this slot.
@@ -187,11 +205,11 @@ impl EnvPolicy {
         let slot = target.slot();
         let mut child = ChildEnvironment::empty();
         for (name, value) in computed(target, places) {
-            child.add(name, value, Outcome::Computed, "follows from the slot");
+            child.add(name, value, Outcome::Computed, FROM_THE_SLOT);
         }
         for (name, template) in &self.set {
             let value = Secret::new(template.render(slot));
-            child.add(name, value, Outcome::Set, "written in the configuration");
+            child.add(name, value, Outcome::Set, FROM_THE_CONFIGURATION);
         }
         self.inherit_all(parent, Configured::Pass, &mut child);
         child
@@ -253,24 +271,72 @@ impl EnvPolicy {
         variable: &'v Variable,
         configured: Configured,
     ) -> Result<(&'v str, &'static str), &'static str> {
+        // Decided on the bytes: the text shows an odd byte as a character of its own.
+        let is_plain = is_plain_name(&variable.name);
+        let reason = self.judge_name(name, is_plain, configured)?;
+        let value = std::str::from_utf8(&variable.value).map_err(|_| "the value is not UTF-8")?;
+        check_value(name, value)?;
+        Ok((value, reason))
+    }
+
+    /// Decides on a name, whatever its value: the reason for it, or the reason against it.
+    fn judge_name(
+        &self,
+        name: &str,
+        is_plain: bool,
+        configured: Configured,
+    ) -> Result<&'static str, &'static str> {
         if self.is_blocked(name) {
             return Err("blocked in the configuration");
         }
         if let Some(rule) = classify(name).filter(|rule| rule.class == NameClass::Never) {
             return Err(rule.reason);
         }
-        // Decided on the bytes: the text shows an odd byte as a character of its own.
-        if !is_plain_name(&variable.name) {
+        if !is_plain {
             return Err("the name is not plain");
         }
-        let value = std::str::from_utf8(&variable.value).map_err(|_| "the value is not UTF-8")?;
-        let listed = configured == Configured::Pass
-            && (self.inherit.contains(name) || self.has_prefix_of(name));
-        if !listed && !INHERITED.contains(&name) {
+        if configured == Configured::Pass
+            && (self.inherit.contains(name) || self.has_prefix_of(name))
+        {
+            return Ok("allowed in the configuration");
+        }
+        if configured == Configured::Pass && manager::is_given(name) {
+            let closed = manager::is_for_reports(name) && !self.notifying;
+            return if closed {
+                Err("Unix sockets are closed to the program, so it cannot report")
+            } else {
+                Ok("given by the service manager")
+            };
+        }
+        if !INHERITED.contains(&name) {
             return Err(classify(name).map_or("not on the allowlist", |rule| rule.reason));
         }
-        check_value(name, value)?;
-        Ok((value, if listed { "allowed in the configuration" } else { "allowed by default" }))
+        Ok("allowed by default")
+    }
+
+    /// Says what becomes of one name in the environment of an application, without its value.
+    #[must_use]
+    pub fn explain(&self, name: &str, parent: &Environment) -> Decision {
+        let decision = |outcome, reason: &str| Decision {
+            name: shown(name),
+            outcome,
+            reason: reason.to_owned(),
+        };
+        if COMPUTED.contains(&name) {
+            return decision(Outcome::Computed, FROM_THE_SLOT);
+        }
+        if self.set.contains_key(name) {
+            return decision(Outcome::Set, FROM_THE_CONFIGURATION);
+        }
+        let present = parent.variables().iter().find(|v| v.name == name.as_bytes());
+        let judged = match present {
+            Some(variable) => self.judge(name, variable, Configured::Pass).map(|(_, why)| why),
+            None => self.judge_name(name, is_plain_name(name.as_bytes()), Configured::Pass),
+        };
+        match judged {
+            Ok(reason) => decision(Outcome::Inherited, reason),
+            Err(reason) => decision(Outcome::Dropped, reason),
+        }
     }
 }
 
@@ -302,6 +368,16 @@ impl ChildEnvironment {
     fn drop_one(&mut self, name: &str, reason: &str) {
         let (name, reason) = (shown(name), reason.to_owned());
         self.decisions.push(Decision { name, outcome: Outcome::Dropped, reason });
+    }
+
+    /// Tells the program of listening sockets that its service manager opened for it, as
+    /// `sd_listen_fds` reads it; they are the descriptors from 3 up.
+    pub fn hand_over_sockets(&mut self, count: usize, pid: u32) {
+        self.decisions.retain(|decision| !HANDED_OVER.contains(&decision.name.as_str()));
+        for (name, value) in HANDED_OVER.into_iter().zip([count.to_string(), pid.to_string()]) {
+            self.add(name, Secret::new(value), Outcome::Computed, "listens on the slot's own port");
+        }
+        self.decisions.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     /// Returns the names that arrive, in order.
@@ -431,6 +507,7 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     let short = (1..=64).contains(&value.len());
     match name {
         "LANG" | "TERM" if !(short && only(b"_.@+-")) => return Err("the value is not plain"),
+        _ if manager::is_given(name) => manager::check_shape(name, value)?,
         _ if name.starts_with("LC_") && !(short && only(b"_.@-")) => {
             return Err("the value is not plain");
         }
@@ -570,6 +647,61 @@ mod tests {
         assert_eq!(dropped, ["DATABASE_URL", "FOO", "LANG", "PGHOST"]);
         let alone = EnvPolicy::default().build_for_tool(&Environment::default());
         assert_eq!(alone.names().collect::<Vec<_>>(), ["LANG", "PATH"]);
+    }
+
+    #[test]
+    fn a_service_manager_is_heard_and_answered_only_where_that_can_work() {
+        let parent = [
+            ("INVOCATION_ID", "0123456789abcdef0123456789abcdef"),
+            ("NOTIFY_SOCKET", "/run/systemd/notify"),
+            ("WATCHDOG_USEC", "1000000"),
+        ];
+        let closed = build(&EnvPolicy::default(), parent);
+        assert!(value(&closed, "INVOCATION_ID").is_some());
+        assert_eq!(
+            (value(&closed, "NOTIFY_SOCKET"), value(&closed, "WATCHDOG_USEC")),
+            (None, None)
+        );
+        let open = build(&EnvPolicy::default().notifying(true), parent);
+        assert_eq!(value(&open, "NOTIFY_SOCKET"), Some("/run/systemd/notify"));
+        assert_eq!(value(&open, "WATCHDOG_USEC"), Some("1000000"));
+        let odd = [("NOTIFY_SOCKET", "@abstract"), ("WATCHDOG_USEC", "soon")];
+        let odd = build(&EnvPolicy::default().notifying(true), odd);
+        assert_eq!(odd.dropped().count(), 2);
+        let tool = EnvPolicy::default().notifying(true).build_for_tool(&parent.into());
+        assert!(!tool.names().any(|name| name == "NOTIFY_SOCKET"), "a tool is no service");
+    }
+
+    #[test]
+    fn sockets_that_are_handed_over_are_told_of() {
+        let parent = [("LISTEN_FDS", "9"), ("LISTEN_PID", "1"), ("LISTEN_FDNAMES", "x")];
+        let mut child = build(&EnvPolicy::default(), parent);
+        assert_eq!(value(&child, "LISTEN_FDS"), None);
+        child.hand_over_sockets(1, 77);
+        assert_eq!(value(&child, "LISTEN_FDS"), Some("1"));
+        assert_eq!(value(&child, "LISTEN_PID"), Some("77"));
+        let dropped: Vec<&str> = child.dropped().map(|d| d.name.as_str()).collect();
+        assert_eq!(dropped, ["LISTEN_FDNAMES"]);
+    }
+
+    #[test]
+    fn one_name_is_explained_as_it_would_be_decided() {
+        let policy = policy(&["FOO"], &[("NODE_ENV", "preview")]).unwrap();
+        let parent = [("FOO", "postgres://prod/x"), ("LANG", "C"), ("TERM", "x y")].into();
+        for (name, outcome) in [
+            ("SLOT_ID", Outcome::Computed),
+            ("NODE_ENV", Outcome::Set),
+            ("LANG", Outcome::Inherited),
+            ("LC_ALL", Outcome::Inherited),
+            ("FOO", Outcome::Dropped),
+            ("TERM", Outcome::Dropped),
+            ("PGHOST", Outcome::Dropped),
+            ("OTHER", Outcome::Dropped),
+            ("A B", Outcome::Dropped),
+        ] {
+            assert_eq!(policy.explain(name, &parent).outcome, outcome, "{name}");
+        }
+        assert!(!format!("{:?}", policy.explain("FOO", &parent)).contains("prod"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod child;
 mod dotenv;
 mod duplicates;
 mod judge;
+mod manager;
 mod names;
 mod secret_like;
 
