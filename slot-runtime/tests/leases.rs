@@ -240,6 +240,16 @@ fn slots_do_not_share_their_leases() {
 }
 
 #[test]
+fn others_may_read_how_a_slot_stands_and_lock_nothing() {
+    let bench = Bench::new();
+    bench.claim("worker-1").unwrap();
+    let mode =
+        |name: &str| std::fs::metadata(bench.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("leases"), mode("leases/preview-1.json")), (0o755, 0o644));
+    assert_eq!((mode("leases/preview-1.lock"), mode("leases/preview-1.activity")), (0o600, 0o600));
+}
+
+#[test]
 fn what_a_crash_left_half_written_does_not_count() {
     let bench = Bench::new();
     let lease = bench.claim("worker-1").unwrap();

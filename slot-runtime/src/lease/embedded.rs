@@ -2,6 +2,9 @@
 //!
 //! A slot has three files: `<slot>.json` says how it stands and is replaced whole; whoever holds the
 //! lock on `<slot>.lock` may replace it; an act holds the lock on `<slot>.activity`.
+//!
+//! Everybody may read how a slot stands: a backend that starts as the slot's own user asks. Only the
+//! owner may open the locks, or a backend could keep its slot from being freed.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -24,6 +27,10 @@ use crate::StateRoot;
 
 /// The directory of the leases beneath the state root.
 const DIRECTORY: &str = "leases";
+
+/// What others may do there: look.
+const READABLE_DIRECTORY: FileMode = FileMode::from_raw_mode(0o755);
+const READABLE_FILE: FileMode = FileMode::from_raw_mode(0o644);
 
 /// Largest record that is read, in bytes.
 const LIMIT: usize = 4096;
@@ -60,8 +67,13 @@ impl EmbeddedStore {
     }
 
     fn open_or_create(&self) -> Result<OwnedFd, Denial> {
+        if let Some(directory) = self.existing()? {
+            return Ok(directory);
+        }
         let root = StateRoot::open_or_create(&self.roots)?;
         let directory = root.root().create_directory(&[DIRECTORY])?;
+        rustix::fs::fchmod(&directory, READABLE_DIRECTORY)
+            .map_err(|error| self.distrust(std::io::Error::from(error)))?;
         self.refuse_foreign(&directory)?;
         Ok(directory)
     }
@@ -197,6 +209,8 @@ impl EmbeddedChange {
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = FileMode::RUSR | FileMode::WUSR;
         let mut file = File::from(rustix::fs::openat(&self.directory, &*draft, flags, mode)?);
+        // Not by `openat`: the caller's umask would take bits away.
+        rustix::fs::fchmod(&file, READABLE_FILE)?;
         file.write_all(content)?;
         file.sync_all()?;
         rustix::fs::renameat(&self.directory, &*draft, &self.directory, &*name)?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use guard::diagnostic::{Code, Denial, shown};
+use guard::diagnostic::{Code, Denial};
 use serde::{Deserialize, Serialize};
 
 use super::label::Label;
@@ -32,7 +32,7 @@ impl fmt::Display for Generation {
 impl FromStr for Generation {
     type Err = Denial;
 
-    /// Accepts digits without a leading zero, and nothing else.
+    /// Accepts digits without a leading zero, and nothing else; what was refused is not repeated.
     fn from_str(text: &str) -> Result<Self, Denial> {
         let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
         let number = text.parse().ok().filter(|_| plain).map(Self);
@@ -40,7 +40,7 @@ impl FromStr for Generation {
             Denial::new(
                 Code::Usage,
                 "the generation of a lease cannot be read",
-                format!("`{}`", shown(text)),
+                "another text",
                 "the number that `slotguard slot claim` printed",
             )
         })
