@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use slot_runtime::lease::Generation;
 use step_report::cli::{FormatOption, TargetOptions};
 
 /// Starts programs of preview slots with nothing of the parent but what is allowed.
@@ -54,6 +55,11 @@ pub struct ExecOptions {
     /// What it says is judged as if it stood on the command line.
     #[arg(long, conflicts_with_all = ["worktree", "words"])]
     pub from_record: bool,
+    /// Generation under which the slot was claimed [default: that of the record]
+    ///
+    /// A claimed slot needs it.
+    #[arg(long, value_name = "GEN")]
+    pub lease: Option<Generation>,
     /// The program, as an absolute path, and its arguments
     #[arg(last = true, required_unless_present = "from_record", value_name = "PROG ARGS")]
     pub words: Vec<OsString>,

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::time::SystemTime;
 
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, Warning, shown};
@@ -16,6 +17,7 @@ use guard::program::ApprovedProgram;
 use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
 use slot_runtime::StateRoot;
+use slot_runtime::lease::{self, EmbeddedStore, Generation};
 use slot_runtime::record::{self, Assignment};
 
 use crate::cli::ExecOptions;
@@ -159,6 +161,12 @@ fn verify_target(
     Ok((target, warnings))
 }
 
+/// A slot that changed hands since its record was written starts nothing of its former holder.
+fn admit(slot: SlotId, lease: Option<Generation>, config: &Config) -> Result<(), Denial> {
+    let store = EmbeddedStore::new(&config.roots);
+    lease::admit(&store, slot, lease, SystemTime::now()).map(drop)
+}
+
 /// Takes the program from the command line or the slot's record; both are judged alike.
 fn choose_program(
     slot: SlotId,
@@ -166,11 +174,15 @@ fn choose_program(
     config: &Config,
 ) -> Result<(ApprovedProgram, Option<OsString>), Denial> {
     if !options.from_record {
+        admit(slot, options.lease, config)?;
         let program = approve_program(slot, &options.words, config)?;
         return Ok((program, options.worktree.clone()));
     }
     let state = StateRoot::open_or_create(&config.roots)?;
-    let Assignment { program, args, worktree, .. } = record::read(&state, slot)?.assignment;
+    let record = record::read(&state, slot)?;
+    record.require_generation(options.lease)?;
+    admit(slot, record.assignment.lease_generation, config)?;
+    let Assignment { program, args, worktree, .. } = record.assignment;
     let program = config.programs.approve_key(slot, &program, &args)?;
     inspect_program(&program)?;
     Ok((program, worktree.map(OsString::from)))
@@ -320,6 +332,16 @@ mod tests {
 
     impl Bench {
         fn record(&self, program: &str, args: &[&str], worktree: Option<&str>) {
+            self.record_under(program, args, worktree, None);
+        }
+
+        fn record_under(
+            &self,
+            program: &str,
+            args: &[&str],
+            worktree: Option<&str>,
+            lease_generation: Option<Generation>,
+        ) {
             let config = load_config_at(Some(&self.directory.path().join("slotguard.toml")));
             let state = StateRoot::open_or_create(&config.unwrap().config.roots).unwrap();
             let assignment = Assignment {
@@ -327,12 +349,51 @@ mod tests {
                 program: program.to_owned(),
                 args: args.iter().map(ToString::to_string).collect(),
                 release: None,
-                lease_generation: None,
+                lease_generation,
             };
             let slot = "preview-1".parse().unwrap();
-            let now = std::time::SystemTime::now();
+            let now = SystemTime::now();
             record::write(&state, slot, &assignment, "test", now).unwrap();
         }
+    }
+
+    #[test]
+    fn a_record_of_a_former_holder_starts_nothing() {
+        let bench = Bench::new("");
+        let config = load_config_at(Some(&bench.directory.path().join("slotguard.toml"))).unwrap();
+        let store = EmbeddedStore::new(&config.config.roots);
+        let slot: SlotId = "preview-1".parse().unwrap();
+        let claim = || {
+            let owner = lease::Label::parse("owner", "test").unwrap();
+            let term = std::time::Duration::from_secs(600);
+            let request = lease::Request { owner, purpose: None, term };
+            let patience = lease::Patience { clock: SystemTime::now, wait: term };
+            let claimed = lease::claim(&store, slot, request, &patience, &mut |_| Ok(()));
+            claimed.unwrap().lease.generation
+        };
+        let release = |generation| {
+            let wait = std::time::Duration::from_secs(60);
+            lease::release(&store, slot, generation, wait, &mut |_| Ok(())).unwrap();
+        };
+        let code = |words: &[&str]| {
+            bench.plan(words, &[("DATABASE_URL", URL)]).err().map(|denial| denial.code())
+        };
+        let from_record = ["--slot", "preview-1", "--from-record"];
+        let first = claim();
+        bench.record_under("backend", &[], None, Some(first));
+        assert_eq!(code(&from_record), None);
+        assert_eq!(code(&[&from_record[..], &["--lease", "1"]].concat()), None);
+        assert_eq!(
+            code(&[&from_record[..], &["--lease", "9"]].concat()),
+            Some(Code::LeaseGeneration)
+        );
+        assert_eq!(code(&GOOD), Some(Code::LeaseHeld));
+        assert_eq!(code(&[&["--lease", "1"], &GOOD[..]].concat()), None);
+        release(first);
+        assert_eq!(code(&from_record), Some(Code::LeaseGeneration));
+        assert_eq!(code(&GOOD), None);
+        claim();
+        assert_eq!(code(&from_record), Some(Code::LeaseGeneration));
     }
 
     #[test]

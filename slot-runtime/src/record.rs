@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::lease::Generation;
 use crate::{StateRoot, file};
 
 /// The schema that every record names.
@@ -43,7 +44,7 @@ pub struct Assignment {
     /// The release of the frontend that belongs to it.
     pub release: Option<String>,
     /// The generation of the lease under which it was assigned.
-    pub lease_generation: Option<u64>,
+    pub lease_generation: Option<Generation>,
 }
 
 /// A record as it was read.
@@ -57,6 +58,29 @@ pub struct SlotRecord {
     pub written_at: String,
     /// The program that wrote it.
     pub written_by: String,
+}
+
+impl SlotRecord {
+    /// Requires that the record was written under this generation, where one is named.
+    ///
+    /// # Errors
+    /// Refuses a record of another generation.
+    pub fn require_generation(&self, given: Option<Generation>) -> Result<(), Denial> {
+        let own = self.assignment.lease_generation;
+        if given.is_none() || given == own {
+            return Ok(());
+        }
+        let name = |generation: Option<Generation>| {
+            generation.map_or("no lease".to_owned(), |number| format!("generation {number}"))
+        };
+        Err(Denial::new(
+            Code::LeaseGeneration,
+            format!("the record of {} was written under another lease", self.slot),
+            format!("a record of {}", name(own)),
+            format!("a record of {}", name(given)),
+        )
+        .help("Name what the slot is to run: `slotguard backend start --slot SLOT --worktree DIR --lease GEN`."))
+    }
 }
 
 /// The record as it is stored.
@@ -87,6 +111,7 @@ pub fn write(
 ) -> Result<(), Denial> {
     refuse_secrets(&assignment.args)?;
     let Assignment { worktree, program, args, release, lease_generation } = assignment.clone();
+    let lease_generation = lease_generation.map(Generation::number);
     let stored = Stored {
         schema: SCHEMA.to_owned(),
         slot: slot.to_string(),
@@ -149,6 +174,10 @@ fn parse(slot: SlotId, text: &str) -> Result<SlotRecord, Denial> {
         return Err(distrust(slot, format!("it speaks of slot `{}`", shown(&stored.slot))));
     }
     let Stored { worktree, program, args, release, lease_generation, .. } = stored;
+    let lease_generation = lease_generation
+        .map(|number| number.to_string().parse())
+        .transpose()
+        .map_err(|_| distrust(slot, "a lease that no claim gives".to_owned()))?;
     let assignment = Assignment { worktree, program, args, release, lease_generation };
     let (written_at, written_by) = (stored.written_at, stored.written_by);
     Ok(SlotRecord { slot, assignment, written_at, written_by })
@@ -246,7 +275,7 @@ mod tests {
             program: "backend".to_owned(),
             args: vec!["--verbose".to_owned()],
             release: None,
-            lease_generation: Some(7),
+            lease_generation: Some("7".parse().unwrap()),
         }
     }
 
@@ -287,6 +316,7 @@ mod tests {
             ("\"slot\":\"preview-1\"", "\"slot\":\"preview-2\""),
             ("slot-record/1", "slot-record/2"),
             ("\"program\"", "\"command\""),
+            ("\"lease_generation\":7", "\"lease_generation\":0"),
             ("\"release\":null", "\"release\":null,\"user\":\"root\""),
             ("{", "["),
         ] {
@@ -300,6 +330,19 @@ mod tests {
         bench.write();
         bench.change("--verbose", &"v".repeat(LIMIT));
         assert_eq!(bench.code(), Some(Code::RecordUnsafe));
+    }
+
+    #[test]
+    fn a_record_of_another_generation_is_refused() {
+        let bench = bench();
+        bench.write();
+        let record = read(&bench.state, slot(1)).unwrap();
+        let code = |given: Option<&str>| {
+            let given = given.map(|text| text.parse().unwrap());
+            record.require_generation(given).err().map(|denial| denial.code())
+        };
+        assert_eq!((code(None), code(Some("7"))), (None, None));
+        assert_eq!(code(Some("8")), Some(Code::LeaseGeneration));
     }
 
     #[test]

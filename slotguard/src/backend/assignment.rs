@@ -8,6 +8,7 @@ use guard::io::{Root, inspect_program};
 use guard::path::AbsolutePath;
 use guard::slot::SlotId;
 use slot_runtime::StateRoot;
+use slot_runtime::lease::Generation;
 use slot_runtime::record::{self, Assignment};
 
 use super::options::Start;
@@ -18,23 +19,27 @@ const DEFAULT_PROGRAM: &str = "backend";
 /// Decides what is wanted: what the options say, or else what the slot's record says.
 ///
 /// # Errors
-/// Refuses a missing record where no option is given, and what the allowlist or the roots refuse.
+/// Refuses a missing record, or one of another lease, where no option is given, and what the allowlist or the roots refuse.
 pub(super) fn wanted(
     state: &StateRoot,
     slot: SlotId,
     options: &Start,
+    lease: Option<Generation>,
     config: &Config,
 ) -> Result<Assignment, Denial> {
     let Start { worktree, program, args, .. } = options;
     let assignment = if worktree.is_none() && program.is_none() && args.is_empty() {
-        record::read(state, slot)?.assignment
+        let record = record::read(state, slot)?;
+        // What a former holder ran is nobody's wish any more.
+        record.require_generation(lease)?;
+        Assignment { lease_generation: lease, ..record.assignment }
     } else {
         Assignment {
             worktree: worktree.clone(),
             program: program.clone().unwrap_or_else(|| DEFAULT_PROGRAM.to_owned()),
             args: args.clone(),
             release: None,
-            lease_generation: None,
+            lease_generation: lease,
         }
     };
     judge(slot, &assignment, config)?;

@@ -7,17 +7,19 @@ mod report;
 
 use std::time::SystemTime;
 
+use guard::config::LifecyclePolicy;
 use guard::diagnostic::Denial;
 use guard::io::{LoadedConfig, environment_snapshot, load_config};
 use guard::slot::SlotId;
 use slot_runtime::StateRoot;
+use slot_runtime::lease::{self, Acting, Activity, EmbeddedStore, Generation, Mode};
 use slot_runtime::lifecycle::{Backend, KeeperProgram, Locked, Observation, State};
 use slot_runtime::record::{self, Assignment};
 use step_report::console::Console;
 use step_report::exit::ExitStatus;
 
 use crate::{ask, sibling};
-use options::{Start, Target, Verb};
+use options::{Start, Stop, Target, Verb};
 use report::{Outcome, Report};
 
 pub(crate) use keep::run as keep;
@@ -27,7 +29,7 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
     let (verb, target) = match &options.verb {
         Verb::Start(start) => ("start", &start.target),
         Verb::Restart(start) => ("restart", &start.target),
-        Verb::Stop(target) => ("stop", target),
+        Verb::Stop(stop) => ("stop", &stop.target),
         Verb::Status(target) => ("status", target),
         Verb::Health(target) => ("health", target),
     };
@@ -39,7 +41,7 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
     let done = match &options.verb {
         Verb::Start(start) => desk.start(start, &mut report),
         Verb::Restart(start) => desk.restart(start, &mut report),
-        Verb::Stop(_) => desk.stop(&mut report),
+        Verb::Stop(stop) => desk.stop(stop, &mut report),
         Verb::Status(_) => desk.status(),
         Verb::Health(_) => desk.health(&mut report),
     };
@@ -75,8 +77,9 @@ impl Desk {
     }
 
     fn start(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
+        let acting = self.begin(options.lease, report)?;
         let locked = self.backend.lock()?;
-        let wanted = assignment::wanted(&self.state, self.slot, options, &self.loaded.config)?;
+        let wanted = self.wanted(options, &acting)?;
         let seen = self.backend.observe()?;
         if seen.state == State::Running {
             locked.require_same(&seen, &wanted)?;
@@ -92,8 +95,9 @@ impl Desk {
     }
 
     fn restart(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
+        let acting = self.begin(options.lease, report)?;
         let locked = self.backend.lock()?;
-        let wanted = assignment::wanted(&self.state, self.slot, options, &self.loaded.config)?;
+        let wanted = self.wanted(options, &acting)?;
         locked.require_port()?;
         self.prepare(&wanted, report)?;
         locked.restart()?;
@@ -101,7 +105,8 @@ impl Desk {
         self.wait(options, report)
     }
 
-    fn stop(&self, report: &mut Report) -> Result<(), Denial> {
+    fn stop(&self, options: &Stop, report: &mut Report) -> Result<(), Denial> {
+        let _acting = self.begin(options.lease, report)?;
         let locked = self.backend.lock()?;
         let seen = self.backend.observe()?;
         report.freed = Some(locked.stop()?);
@@ -124,6 +129,29 @@ impl Desk {
         let denial = health.denial(self.slot);
         report.health = Some(health);
         denial.map_or(Ok(()), Err)
+    }
+
+    /// Holds the slot for this act, so that it does not change hands meanwhile.
+    fn begin(
+        &self,
+        lease: Option<Generation>,
+        report: &mut Report,
+    ) -> Result<Acting<Activity>, Denial> {
+        let LifecyclePolicy { ready_timeout, stop_timeout, .. } = &self.loaded.config.lifecycle;
+        let store = EmbeddedStore::new(&self.loaded.config.roots);
+        let (clock, wait) = (SystemTime::now, *ready_timeout + *stop_timeout);
+        // Shared: who acts on the backend is told apart by its own lock.
+        let acting = lease::begin(&store, self.slot, lease, Mode::Shared, clock, wait)?;
+        let admission = acting.admission();
+        let warn_before = self.loaded.config.leases.warn_before;
+        report.warnings.extend(admission.warning(self.slot, clock(), warn_before));
+        report.lease = Some(admission);
+        Ok(acting)
+    }
+
+    fn wanted(&self, options: &Start, acting: &Acting<Activity>) -> Result<Assignment, Denial> {
+        let lease = acting.admission().generation();
+        assignment::wanted(&self.state, self.slot, options, lease, &self.loaded.config)
     }
 
     /// Finishes what an earlier run left behind.

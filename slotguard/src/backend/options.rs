@@ -1,6 +1,7 @@
 //! The options of `backend` and its verbs, as clap reads them.
 
 use clap::{Args, Subcommand};
+use slot_runtime::lease::Generation;
 use step_report::cli::ConfigOption;
 
 /// Options of `backend`.
@@ -37,7 +38,7 @@ pub(crate) enum Verb {
     ///
     /// SIGTERM, then SIGKILL after `[backend] stop_timeout_s`. A backend that does not run is no
     /// failure. The stop is done when no process of the slot is left and its port is free.
-    Stop(Target),
+    Stop(Stop),
     /// Stop the backend and start it, by default as its record says
     ///
     /// What is to run is judged before anything is stopped.
@@ -61,6 +62,16 @@ pub(crate) struct Target {
     pub(crate) config: ConfigOption,
 }
 
+/// Options of `backend stop`.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Generation under which the slot was claimed; a claimed slot needs it
+    #[arg(long, value_name = "GEN")]
+    pub(crate) lease: Option<Generation>,
+}
+
 /// Options of `backend start` and `backend restart`.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
@@ -72,6 +83,9 @@ pub(crate) struct Start {
     /// Key under `[programs]` [default: backend]
     #[arg(long, value_name = "KEY")]
     pub(crate) program: Option<String>,
+    /// Generation under which the slot was claimed; a claimed slot needs it
+    #[arg(long, value_name = "GEN")]
+    pub(crate) lease: Option<Generation>,
     /// Wait until the backend is healthy, which is the default
     #[arg(long, overrides_with = "no_wait")]
     pub(crate) wait: bool,

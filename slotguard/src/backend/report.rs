@@ -4,6 +4,7 @@ use guard::config::Manager;
 use guard::diagnostic::{Denial, Warning, shown};
 use guard::slot::SlotId;
 use serde::Serialize;
+use slot_runtime::lease::{Admission, Generation};
 use slot_runtime::lifecycle::{
     FreePort, Freed, Health, LastExit, Observation, RunningAs, State, Unit,
 };
@@ -20,6 +21,8 @@ pub(super) struct Report {
     verdict: &'static str,
     pub(super) slot: SlotId,
     pub(super) verb: &'static str,
+    /// Under what the act was admitted.
+    pub(super) lease: Option<Admission>,
     /// What was done, where something was.
     pub(super) outcome: Option<Outcome>,
     pub(super) manager: Manager,
@@ -97,7 +100,7 @@ impl From<SlotRecord> for Recorded {
             program: assignment.program,
             argument_count: assignment.args.len(),
             release: assignment.release,
-            lease_generation: assignment.lease_generation,
+            lease_generation: assignment.lease_generation.map(Generation::number),
             written_at,
             written_by,
         }
@@ -112,6 +115,7 @@ impl Report {
             verdict: "allowed",
             slot,
             verb,
+            lease: None,
             outcome: None,
             manager,
             seen: Seen::default(),
