@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
 use super::sandbox::RawSandbox;
+use super::sidecar::{self, RawSidecar};
 use super::{Config, Roots, sandbox};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
@@ -48,6 +49,8 @@ struct File {
     systemd: RawSystemd,
     #[serde(default)]
     backend: RawBackend,
+    #[serde(default)]
+    sidecar: RawSidecar,
 }
 
 #[derive(Deserialize, Default)]
@@ -154,6 +157,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         leases: leases::parse(&file.leases)?,
         lifecycle: lifecycle::parse(&file.lifecycle, &file.systemd, file.backend, &slots)?,
         sandbox,
+        sidecar: sidecar::parse(file.sidecar)?,
         slots,
         slots_are_configured,
     })

@@ -7,6 +7,7 @@ mod file;
 mod leases;
 mod lifecycle;
 mod sandbox;
+mod sidecar;
 mod worker;
 
 use crate::diagnostic::{Code, Denial};
@@ -21,6 +22,7 @@ use crate::template::Template;
 
 pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
+pub use sidecar::{SidecarMode, SidecarPolicy};
 
 /// Where slot records, leases and private homes live when nothing is configured.
 const DEFAULT_STATE_ROOT: &str = "/var/lib/slotguard/state";
@@ -52,6 +54,8 @@ pub struct Config {
     pub lifecycle: LifecyclePolicy,
     /// What the kernel must enforce.
     pub sandbox: SandboxPolicy,
+    /// The guard on the wire.
+    pub sidecar: SidecarPolicy,
 }
 
 /// The configured directory roots.
@@ -173,6 +177,13 @@ mod tests {
         connect_tcp = []
         [sync]
         connect_tcp = [443]
+        [sidecar]
+        enabled = true
+        mode = "peer"
+        upstream_socket = "/run/postgresql"
+        max_sessions = 12
+        startup_keys = ["search_path"]
+        confirm_every_s = 60
     "#;
 
     #[test]
@@ -232,6 +243,7 @@ mod tests {
             ("require = []", "require = [\"everything\"]"),
             ("require = []\n        connect_tcp = []", "connect_tcp = [8103]"),
             ("[sync]", "[sink]"),
+            ("mode = \"peer\"", "mode = \"relay\""),
         ];
         for (line, worse) in cases {
             let text = FULL.replace(line, worse);

@@ -1,0 +1,177 @@
+//! The guard on the wire: whether there is one, how it logs in, and what it lets through.
+
+use serde::Deserialize;
+
+use super::file::refuse_value;
+use crate::diagnostic::Denial;
+use crate::path::AbsolutePath;
+use crate::provision::Quotas;
+
+/// How the sidecar logs in to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SidecarMode {
+    /// By the slot's password, which the backend never has.
+    #[default]
+    Inject,
+    /// By who it is, on the server's Unix socket: there is no secret.
+    Peer,
+}
+
+/// What the sidecar of each slot does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarPolicy {
+    /// Whether a slot's backend reaches its database through a sidecar.
+    pub enabled: bool,
+    /// How the sidecar logs in to the server.
+    pub mode: SidecarMode,
+    /// The directory of the server's Unix socket; `None` is TCP.
+    pub upstream_socket: Option<AbsolutePath>,
+    /// Names of start-up settings that a client may send beside the usual ones.
+    pub startup_keys: Vec<String>,
+    /// How often the server must say again who it is, in seconds.
+    pub confirm_every_s: u16,
+    max_sessions: Option<u16>,
+}
+
+impl SidecarPolicy {
+    /// Returns how many sessions there may be at one time.
+    ///
+    /// Where nothing is configured, two of the role's connections are left for migrations and for
+    /// the question who the server is.
+    #[must_use]
+    pub fn most_sessions(&self, quotas: &Quotas) -> u16 {
+        self.max_sessions.unwrap_or_else(|| quotas.connections.saturating_sub(2).max(1))
+    }
+}
+
+impl Default for SidecarPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            mode: SidecarMode::default(),
+            upstream_socket: None,
+            startup_keys: Vec::new(),
+            confirm_every_s: 60,
+            max_sessions: None,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSidecar {
+    #[serde(default)]
+    enabled: bool,
+    #[serde(default)]
+    mode: SidecarMode,
+    upstream_socket: Option<String>,
+    max_sessions: Option<u16>,
+    #[serde(default)]
+    startup_keys: Vec<String>,
+    confirm_every_s: Option<u16>,
+}
+
+/// Start-up settings that decide where a session is and as whom: never a client's to send.
+const NEVER_SENT: [&str; 5] = ["user", "database", "replication", "role", "session_authorization"];
+
+/// Most names of further start-up settings.
+const MOST_KEYS: usize = 32;
+
+pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
+    let default = SidecarPolicy::default();
+    let socket = raw.upstream_socket.map(|text| parse_socket(&text)).transpose()?;
+    if raw.mode == SidecarMode::Peer && socket.is_none() {
+        let expected = "an `upstream_socket`: only on a Unix socket the server sees who connects";
+        return Err(refuse_value("[sidecar] mode", "\"peer\" alone", expected));
+    }
+    let number = |key: &str, value: Option<u16>, least, most| match value {
+        Some(value) if value < least || value > most => {
+            let expected = format!("a number from {least} to {most}");
+            Err(refuse_value(&format!("[sidecar] {key}"), &value.to_string(), &expected))
+        }
+        value => Ok(value),
+    };
+    let every = number("confirm_every_s", raw.confirm_every_s, 1, 3600)?;
+    Ok(SidecarPolicy {
+        enabled: raw.enabled,
+        mode: raw.mode,
+        upstream_socket: socket,
+        startup_keys: parse_keys(raw.startup_keys)?,
+        confirm_every_s: every.unwrap_or(default.confirm_every_s),
+        max_sessions: number("max_sessions", raw.max_sessions, 1, 1000)?,
+    })
+}
+
+/// Longest directory in which a Unix socket of the server can be named.
+const LONGEST_SOCKET_DIRECTORY: usize = 90;
+
+fn parse_socket(text: &str) -> Result<AbsolutePath, Denial> {
+    let path = AbsolutePath::parse(text).ok().filter(|_| text.len() <= LONGEST_SOCKET_DIRECTORY);
+    let expected = "the absolute path of a directory, such as \"/run/postgresql\"";
+    path.ok_or_else(|| refuse_value("[sidecar] upstream_socket", text, expected))
+}
+
+fn parse_keys(keys: Vec<String>) -> Result<Vec<String>, Denial> {
+    let plain = |key: &String| {
+        let letters = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.');
+        (1..=63).contains(&key.len()) && letters && !key.starts_with("_pq_")
+    };
+    let bad = |key: &&String| !plain(key) || NEVER_SENT.contains(&key.as_str());
+    let expected = "names of settings in lower case, none of user, database, replication, role";
+    match keys.iter().find(bad) {
+        Some(key) => Err(refuse_value("[sidecar] startup_keys", key, expected)),
+        None if keys.len() > MOST_KEYS => {
+            let found = format!("{} names", keys.len());
+            Err(refuse_value("[sidecar] startup_keys", &found, "at most 32 names"))
+        }
+        None => Ok(keys),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::diagnostic::Code;
+
+    use super::*;
+
+    fn sidecar(lines: &str) -> Result<SidecarPolicy, Denial> {
+        Config::parse(&format!("version = 1\n[sidecar]\n{lines}")).map(|config| config.sidecar)
+    }
+
+    #[test]
+    fn without_the_table_there_is_no_sidecar() {
+        let policy = Config::parse("version = 1").unwrap().sidecar;
+        assert_eq!(policy, SidecarPolicy::default());
+        assert!(!policy.enabled);
+        assert_eq!(policy.most_sessions(&Quotas::default()), 18);
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused_and_their_neighbours_are_not() {
+        for (good, bad) in [
+            ("mode = \"inject\"", "mode = \"peer\""),
+            ("mode = \"peer\"\nupstream_socket = \"/run/postgresql\"", "mode = \"relay\""),
+            ("upstream_socket = \"/run/postgresql\"", "upstream_socket = \"run/postgresql\""),
+            ("max_sessions = 1", "max_sessions = 0"),
+            ("max_sessions = 1000", "max_sessions = 1001"),
+            ("confirm_every_s = 1", "confirm_every_s = 0"),
+            ("startup_keys = [\"options\", \"search_path\"]", "startup_keys = [\"Options\"]"),
+            ("startup_keys = [\"lock_timeout\"]", "startup_keys = [\"role\"]"),
+            ("startup_keys = [\"app.tenant\"]", "startup_keys = [\"_pq_.x\"]"),
+            ("startup_keys = []", "startup_keys = [\"\"]"),
+        ] {
+            sidecar(good).expect(good);
+            let code = sidecar(bad).expect_err(bad).code();
+            assert!([Code::ConfigValue, Code::ConfigSyntax].contains(&code), "{bad}: {code}");
+        }
+    }
+
+    #[test]
+    fn a_configured_number_of_sessions_counts() {
+        let quotas = Quotas { connections: 1, ..Quotas::default() };
+        assert_eq!(sidecar("max_sessions = 7").unwrap().most_sessions(&quotas), 7);
+        assert_eq!(sidecar("enabled = true").unwrap().most_sessions(&quotas), 1);
+    }
+}
