@@ -18,7 +18,7 @@ const BATCH: u32 = 256;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// The target: database_url, environment, path, slot or config
+    /// The target: database_url, environment, path, slot, config, migration or wire
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(targets::names()))]
     target: String,
     /// How long to run

@@ -150,9 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn wire_holds() {
+        smoke("wire");
+    }
+
+    #[test]
     fn every_target_has_its_smoke_run() {
         let names: Vec<&str> = targets::ALL.iter().map(|target| target.name).collect();
-        assert_eq!(names, ["database_url", "environment", "path", "slot", "config", "migration"]);
+        let smoked = ["database_url", "environment", "path", "slot", "config", "migration", "wire"];
+        assert_eq!(names, smoked);
     }
 
     /// A reader with a mistake that no seed shows: two dots right behind a slash.

@@ -9,6 +9,7 @@ mod environment;
 mod migration;
 mod path;
 mod slot;
+mod wire;
 
 use guard::diagnostic::Denial;
 
@@ -39,6 +40,7 @@ pub const ALL: &[Target] = &[
     slot::TARGET,
     config::TARGET,
     migration::TARGET,
+    wire::TARGET,
 ];
 
 /// Returns the target of this name.

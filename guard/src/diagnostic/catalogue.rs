@@ -1490,6 +1490,158 @@ catalogue! {
         bad: "manager = \"systemd\" where no systemd runs",
         good: "manager = \"process\" on a laptop",
     }
+    SidecarOff "SG8701" Configuration {
+        summary: "no sidecar is configured",
+        condition: "`pg-sidecar` was asked to serve or to say how it stands, and `[sidecar] enabled` is not true.",
+        effect: "A sidecar that nobody asked for would listen beside a backend that does not use it.",
+        way_out: "Set `[sidecar] enabled = true`.",
+        bad: "[sidecar] enabled = false",
+        good: "[sidecar] enabled = true",
+    }
+    SidecarUpstream "SG8702" Configuration {
+        summary: "the configuration does not say which server is behind the sidecar",
+        condition: "`[database]` does not name exactly one loopback endpoint, a role and, unless the mode is `peer`, a password file.",
+        effect: "The sidecar could only guess where sessions belong, or would speak to another host without TLS.",
+        way_out: "Name one endpoint such as 127.0.0.1:5432, `role` and `password_file` under `[database]`.",
+        bad: "endpoints = [\"192.0.2.1:5432\"]",
+        good: "endpoints = [\"127.0.0.1:5432\"]",
+    }
+    SidecarListen "SG8703" Unavailable {
+        summary: "the sidecar cannot listen",
+        condition: "The slot's port is taken, or its directory beneath the state root is not of mode 0700 and the sidecar's own.",
+        effect: "A backend would speak to whoever has the port.",
+        way_out: "See who has the port (`ss -ltnp`); one sidecar serves a slot. Make the directory 0700.",
+        bad: "a second `pg-sidecar serve --slot preview-1`",
+        good: "one `pg-sidecar serve` for each slot",
+    }
+    SidecarAbsent "SG8704" Unavailable {
+        summary: "no sidecar of this slot answers",
+        condition: "`pg-sidecar status` finds no socket to ask, or nobody answers on it.",
+        effect: "There are no counters to show.",
+        way_out: "Start `pg-sidecar serve --slot` of this slot.",
+        bad: "pg-sidecar status --slot preview-2, which nobody serves",
+        good: "pg-sidecar status --slot preview-1, which is served",
+    }
+    SidecarIdentity "SG8705" Denied {
+        summary: "the server behind the sidecar is not the one that was confirmed",
+        condition: "The sidecar's own login leads to another server or database than `migrate-runner confirm` saw: another system identifier or object id, or another owner of the socket.",
+        effect: "Sessions would reach a database that nobody checked.",
+        way_out: "Make `[sidecar] upstream_socket` the directory of the server at `[database] endpoints`.",
+        bad: "an upstream_socket of another cluster with the same port",
+        good: "the socket directory of the slots' own server",
+    }
+    WireMalformed "SG8711" Denied {
+        summary: "a start-up message cannot be read",
+        condition: "Its length is out of bounds, a text has no end, something follows the end, there is no user, or an authentication message has another form.",
+        effect: "Two readers of a malformed message can understand two things by it.",
+        way_out: "Connect with an ordinary Postgres driver.",
+        bad: "a start-up message of 20,000 bytes",
+        good: "a start-up message with user and database",
+    }
+    WireProtocol "SG8712" Denied {
+        summary: "this is not the protocol that is spoken here",
+        condition: "The first bytes are TLS, HTTP, or ask for another protocol than Postgres 3.",
+        effect: "Nothing useful could be answered.",
+        way_out: "Connect without TLS (`sslmode=disable`, `sslnegotiation=postgres`) and with protocol 3.0 or 3.2.",
+        bad: "GET / HTTP/1.1",
+        good: "a Postgres client with sslmode=disable",
+    }
+    WireDatabase "SG8713" Denied {
+        summary: "a session asks for another database than the slot's",
+        condition: "The database of the start-up message is not byte for byte the slot's own; without one, the server would take the user's name.",
+        effect: "The session would be in a database that is not the slot's.",
+        way_out: "Use the `DATABASE_URL` that the slot's backend is given, unchanged.",
+        bad: "dbname=app_production at the port of preview-1",
+        good: "dbname=app_preview_1 at the port of preview-1",
+    }
+    WireRole "SG8714" Denied {
+        summary: "a session asks for another role than the slot's",
+        condition: "The user of the start-up message is not byte for byte the slot's role.",
+        effect: "The session would have rights that are not the slot's.",
+        way_out: "Use the `DATABASE_URL` that the slot's backend is given, unchanged.",
+        bad: "user=postgres at the port of preview-1",
+        good: "user=slot_1 at the port of preview-1",
+    }
+    WireDuplicate "SG8715" Denied {
+        summary: "a start-up message names something twice",
+        condition: "A key stands twice, in any letter case.",
+        effect: "The server takes the last one; a guard that reads the first one would be passed.",
+        way_out: "Give each setting once.",
+        bad: "database=app_preview_1 and database=app_production in one message",
+        good: "database=app_preview_1",
+    }
+    WireReplication "SG8716" Denied {
+        summary: "a session asks for replication",
+        condition: "`replication` is sent with any value but false, off, no or 0.",
+        effect: "A replication session reads beyond its database.",
+        way_out: "Leave `replication` out.",
+        bad: "replication=database",
+        good: "replication=false",
+    }
+    WireParameter "SG8717" Denied {
+        summary: "a start-up setting is not let through",
+        condition: "A client sends a setting that is neither one of the usual ones nor named by `[sidecar] startup_keys`.",
+        effect: "A setting that nobody thought of could change what a session is.",
+        way_out: "Leave it out, or name it under `[sidecar] startup_keys`.",
+        bad: "options=-c search_path=x",
+        good: "application_name=x",
+    }
+    WireLate "SG8718" Denied {
+        summary: "a client takes too long to log in",
+        condition: "The start of a session is not through within 10 seconds.",
+        effect: "Connections that never log in would use up what there is.",
+        way_out: "Look for a client that connects and says nothing, such as a port check.",
+        bad: "a connection that stays silent",
+        good: "a client that logs in at once",
+    }
+    WireFull "SG8719" Busy {
+        summary: "there are as many sessions as there may be",
+        condition: "`[sidecar] max_sessions` are open, or more clients than that are logging in.",
+        effect: "The server's connections of the other slots and of migrations would be used up.",
+        way_out: "Lower the size of the backend's pool, or raise `max_sessions` and `[quotas] connections`.",
+        bad: "a pool of 50 with max_sessions = 18",
+        good: "a pool of 10 with max_sessions = 18",
+    }
+    WirePeer "SG8720" Denied {
+        summary: "somebody else is on the sidecar's socket",
+        condition: "The user of the client on the Unix socket is not the one that the sidecar runs as.",
+        effect: "Who may use the socket would use the slot's login.",
+        way_out: "Run the client as the sidecar's user, or connect by TCP with the slot's password.",
+        bad: "root on the socket of the user slot1",
+        good: "slot1 on the socket of the user slot1",
+    }
+    WirePassword "SG8721" Denied {
+        summary: "the password of a session is not this start's",
+        condition: "A client on TCP does not prove, by SCRAM-SHA-256, that it has the password that the sidecar made when it started.",
+        effect: "Every user of the host can reach the port; the password tells the backend from them.",
+        way_out: "Restart the backend, so that it is given the present password.",
+        bad: "the password of an earlier start",
+        good: "the password in the slot's state directory",
+    }
+    WireDraining "SG8722" Unavailable {
+        summary: "the sidecar is stopping",
+        condition: "It was told to stop: new sessions are refused, open ones end after their transaction.",
+        effect: "None; this is an orderly end.",
+        way_out: "Connect again in a moment.",
+        bad: "a session while the sidecar stops",
+        good: "the same session after its restart",
+    }
+    WireUpstream "SG8723" Unavailable {
+        summary: "the server does not let the sidecar in",
+        condition: "It does not answer, asks for a login that the mode does not have, cannot prove that it knows the password, or is of another protocol than before.",
+        effect: "There is no session to hand over; a server that cannot prove itself may be another one.",
+        way_out: "See the detail; `migrate-runner confirm` asks the same server.",
+        bad: "pg_hba.conf with `md5` for the slot's role",
+        good: "pg_hba.conf with `scram-sha-256` for the slot's role",
+    }
+    WireUnconfirmed "SG8724" Denied {
+        summary: "the server is no longer confirmed as the slot's",
+        condition: "`migrate-runner confirm` refused, or could not be answered three times in a row.",
+        effect: "Sessions could go on in a database that is not the slot's.",
+        way_out: "See what `migrate-runner confirm --slot` says; sessions are let in again when it agrees.",
+        bad: "a slot's database whose stamp was removed with require_stamp = true",
+        good: "a slot's database as `provision` made it",
+    }
     Internal "SG9001" Internal {
         summary: "a defect of this program",
         condition: "Something that cannot happen did.",
