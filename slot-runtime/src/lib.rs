@@ -3,6 +3,8 @@
 //! Everything here acts on one slot at a time, beneath the configured state root.
 
 mod file;
+#[cfg(feature = "installation")]
+pub mod installation;
 pub mod lease;
 #[cfg(feature = "lifecycle")]
 pub mod lifecycle;

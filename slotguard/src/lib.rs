@@ -3,10 +3,8 @@
 //! Holds no SQL client. What another privilege is needed for is done by a sibling program, started
 //! from this program's own directory with an environment built from nothing.
 
-mod ask;
 mod backend;
 mod check;
-mod child;
 pub mod cli;
 mod demo;
 mod doctor;
@@ -15,5 +13,6 @@ mod options;
 mod pages;
 mod request;
 mod schema;
-mod sibling;
 mod slot;
+
+use slot_runtime::installation::{ask, child, sibling};

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use guard::diagnostic::{Code, Denial, shown};
 
-use crate::child;
+use super::child;
 
 /// Finds a sibling and makes sure that it is of our own version.
 ///
 /// # Errors
 /// Refuses a sibling that is missing, cannot be run, or is of another version.
-pub(crate) fn find(name: &str) -> Result<PathBuf, Denial> {
+pub fn find(name: &str) -> Result<PathBuf, Denial> {
     let path = beside(name)?;
     let answer = child::command(&path, &["--version"]).output();
     let version = answer.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -31,7 +31,7 @@ pub(crate) fn find(name: &str) -> Result<PathBuf, Denial> {
 ///
 /// # Errors
 /// Refuses a program that is missing.
-pub(crate) fn beside(name: &str) -> Result<PathBuf, Denial> {
+pub fn beside(name: &str) -> Result<PathBuf, Denial> {
     let own = std::env::current_exe().map_err(|error| {
         Denial::new(Code::Internal, "our own path is unknown", error.to_string(), "a path")
     })?;

@@ -1,4 +1,4 @@
-//! The one place of this program that starts others: absolute path, environment from the policy.
+//! The one place that starts programs of this installation: absolute path, environment from the policy.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +13,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 /// It inherits nothing: one of our own programs that needs a variable is handed it by name.
 ///
 /// Start it from the main thread: the kernel ties the end of a child to the thread that started it.
-pub(crate) fn command(program: &Path, args: &[&str]) -> Command {
+#[must_use]
+pub fn command(program: &Path, args: &[&str]) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts children")]
     let mut command = Command::new(program);
     let environment = EnvPolicy::default().build_for_tool(&Environment::default());
@@ -29,7 +30,8 @@ pub(crate) fn command(program: &Path, args: &[&str]) -> Command {
 }
 
 /// Shows a command as a person would type it; arguments with odd characters are quoted.
-pub(crate) fn typed(program: &Path, args: &[&str]) -> String {
+#[must_use]
+pub fn typed(program: &Path, args: &[&str]) -> String {
     let name = program.file_name().unwrap_or(OsStr::new("?")).to_string_lossy();
     let plain = |arg: &str| {
         arg.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._:@=,+-".contains(&b)) || arg == "…"

@@ -1,10 +1,10 @@
 //! Asking `migrate-runner` what only a database can answer.
 //!
-//! This program has no SQL client. The question goes to the sibling of our own directory and version;
+//! Who asks has no SQL client. The question goes to the sibling of our own directory and version;
 //! its answer comes back as facts or as the refusal that it would print itself.
 
 use std::io::Write as _;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use guard::diagnostic::{Code, Denial, Warning, shown};
 use guard::io::LoadedConfig;
@@ -13,21 +13,25 @@ use guard::slot::SlotId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{child, sibling};
+use super::{child, sibling};
 
 /// What a live server said of a slot's database.
 #[derive(Debug, Clone, Deserialize, Serialize)]
-pub(crate) struct Live {
-    pub(crate) system_identifier: Option<String>,
-    pub(crate) oid: u32,
-    pub(crate) stamped: bool,
+pub struct Live {
+    /// The server, as `pg_control_system()` says it, where the role may ask.
+    pub system_identifier: Option<String>,
+    /// The object id of the database.
+    pub oid: u32,
+    /// Whether the database carries a stamp, which held.
+    pub stamped: bool,
+    /// What is worth knowing.
     #[serde(skip_serializing)]
-    pub(crate) warnings: Vec<Said>,
+    pub warnings: Vec<Said>,
 }
 
 /// A refusal, a finding or a warning as another program printed it.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Said {
+pub struct Said {
     code: String,
     message: String,
     #[serde(default)]
@@ -39,18 +43,21 @@ pub(crate) struct Said {
 
 impl Said {
     /// Returns its code.
-    pub(crate) fn code(&self) -> &str {
+    #[must_use]
+    pub fn code(&self) -> &str {
         &self.code
     }
 
     /// Returns it as a refusal of ours.
-    pub(crate) fn into_denial(self) -> Denial {
+    #[must_use]
+    pub fn into_denial(self) -> Denial {
         let code = Code::parse(&self.code).unwrap_or(Code::Internal);
         Denial::new(code, self.message, self.found, self.expected).help(self.help)
     }
 
     /// Returns it as a warning of ours.
-    pub(crate) fn into_warning(self) -> Warning {
+    #[must_use]
+    pub fn into_warning(self) -> Warning {
         Warning::new(Code::parse(&self.code).unwrap_or(Code::Internal), self.message)
     }
 }
@@ -59,17 +66,30 @@ impl Said {
 ///
 /// # Errors
 /// Refuses as `migrate-runner confirm` does.
-pub(crate) fn confirm(
-    slot: SlotId,
-    url: Option<&Secret>,
-    loaded: &LoadedConfig,
-) -> Result<Live, Denial> {
+pub fn confirm(slot: SlotId, url: Option<&Secret>, loaded: &LoadedConfig) -> Result<Live, Denial> {
     let slot = slot.to_string();
     let mut args = vec!["confirm", "--slot", &slot];
     if url.is_some() {
         args.extend(["--database-url-file", "-"]);
     }
-    let answer = last_object(&ask(&args, loaded, url)?)?;
+    read_confirmation(&ask(&args, loaded, url)?)
+}
+
+/// Prepares the same question, about the target that the configuration alone determines, for who
+/// waits for the answer in another way. [`read_confirmation`] reads it.
+///
+/// # Errors
+/// Refuses when `migrate-runner` is missing or of another version.
+pub fn confirmation(slot: SlotId, loaded: &LoadedConfig) -> Result<Command, Denial> {
+    question(&["confirm", "--slot", &slot.to_string()], loaded)
+}
+
+/// Reads the answer to [`confirmation`].
+///
+/// # Errors
+/// Refuses as `migrate-runner confirm` does.
+pub fn read_confirmation(output: &Output) -> Result<Live, Denial> {
+    let answer = last_object(output)?;
     serde_json::from_value(answer).map_err(|error| misunderstood(&error.to_string()))
 }
 
@@ -77,10 +97,7 @@ pub(crate) fn confirm(
 ///
 /// # Errors
 /// Refuses as `migrate-runner provision --check` does; findings are no refusal.
-pub(crate) fn provision_check(
-    admin: &[&str],
-    loaded: &LoadedConfig,
-) -> Result<Vec<Denial>, Denial> {
+pub fn provision_check(admin: &[&str], loaded: &LoadedConfig) -> Result<Vec<Denial>, Denial> {
     #[derive(Deserialize)]
     struct Check {
         findings: Vec<Said>,
@@ -92,7 +109,7 @@ pub(crate) fn provision_check(
     Ok(check.findings.into_iter().map(Said::into_denial).collect())
 }
 
-fn ask(args: &[&str], loaded: &LoadedConfig, stdin: Option<&Secret>) -> Result<Output, Denial> {
+fn question(args: &[&str], loaded: &LoadedConfig) -> Result<Command, Denial> {
     let program = sibling::find("migrate-runner")?;
     let config = loaded.source.as_ref().map(|path| path.to_string_lossy().into_owned());
     let mut all = vec!["--format", "json"];
@@ -100,14 +117,19 @@ fn ask(args: &[&str], loaded: &LoadedConfig, stdin: Option<&Secret>) -> Result<O
     if let Some(config) = &config {
         all.extend(["--config", config]);
     }
-    let failed = |error: std::io::Error| {
-        let message = "`migrate-runner` cannot be asked";
-        Denial::new(Code::SiblingMissing, message, error.to_string(), "an answer")
-    };
     let mut command = child::command(&program, &all);
     // The slots may come from our environment alone, which a child does not see.
     command.env("SLOT_IDS_CSV", loaded.config.slots().to_string());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn ask(args: &[&str], loaded: &LoadedConfig, stdin: Option<&Secret>) -> Result<Output, Denial> {
+    let failed = |error: std::io::Error| {
+        let message = "`migrate-runner` cannot be asked";
+        Denial::new(Code::SiblingMissing, message, error.to_string(), "an answer")
+    };
+    let mut command = question(args, loaded)?;
     if stdin.is_some() {
         command.stdin(Stdio::piped());
     }
