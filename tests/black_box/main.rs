@@ -2,6 +2,7 @@
 
 mod adoption;
 mod artifacts;
+mod backend;
 mod contract;
 mod demo;
 mod diagnostics;

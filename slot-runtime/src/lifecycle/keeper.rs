@@ -16,7 +16,7 @@ use guard::diagnostic::{Code, Denial};
 use guard::slot::SlotId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitOptions, WaitStatus, set_child_subreaper, waitpid};
+use rustix::process::{Signal, WaitOptions, WaitStatus, set_child_subreaper, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -142,7 +142,7 @@ impl Keeper {
     /// Takes note of what has ended; returns whether any child is left.
     fn reap(&mut self) -> bool {
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     if pid.as_raw_pid() == self.run.backend.pid {
                         self.status = Some(status);

@@ -8,6 +8,7 @@ pub(crate) mod observer;
 pub(crate) mod place;
 pub(crate) mod pooler;
 pub(crate) mod ports;
+pub(crate) mod preview;
 pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod raw_exec;

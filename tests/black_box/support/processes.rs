@@ -30,7 +30,13 @@ impl Process {
         })
     }
 
-    fn is_running(&self) -> bool {
+    /// Returns when it started, in clock ticks since the host did.
+    pub(crate) fn start(&self) -> u64 {
+        self.started.parse().unwrap_or_default()
+    }
+
+    /// Returns whether it still runs.
+    pub(crate) fn is_running(&self) -> bool {
         Self::look(self.pid).is_some_and(|now| now.started == self.started && !now.ended)
     }
 }

@@ -34,7 +34,8 @@ fn matches(value: &Value, schema: &Value) -> Result<(), String> {
             "const" => value == with,
             "enum" => with.as_array().is_some_and(|all| all.contains(value)),
             "type" => has_type(value, with),
-            "required" => names(with).all(|name| value.get(name).is_some()),
+            // As in every schema, this speaks of objects only.
+            "required" => !value.is_object() || names(with).all(|name| value.get(name).is_some()),
             "additionalProperties" => *with == Value::Bool(true) || declared(value, schema),
             "properties" => {
                 for (name, part) in with.as_object().into_iter().flatten() {
