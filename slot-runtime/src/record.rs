@@ -47,6 +47,28 @@ pub struct Assignment {
     pub lease_generation: Option<Generation>,
 }
 
+impl Assignment {
+    /// Requires that everybody may read the arguments.
+    ///
+    /// # Errors
+    /// Refuses an argument that looks like a secret, without repeating it.
+    pub fn require_plain(&self) -> Result<(), Denial> {
+        let is_secret = |arg: &String| {
+            let value = arg.split_once('=').map_or(arg.as_str(), |(_, value)| value);
+            looks_secret(arg) || looks_secret(value) || looks_like_database_url(value)
+        };
+        match self.args.iter().position(is_secret) {
+            None => Ok(()),
+            Some(index) => Err(Denial::new(
+                Code::RecordSecret,
+                "an argument looks like a secret, and is kept in no record",
+                format!("argument {}, which is not shown", index + 1),
+                "arguments that anybody may read",
+            )),
+        }
+    }
+}
+
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRecord {
@@ -109,7 +131,7 @@ pub fn write(
     writer: &str,
     now: SystemTime,
 ) -> Result<(), Denial> {
-    refuse_secrets(&assignment.args)?;
+    assignment.require_plain()?;
     let Assignment { worktree, program, args, release, lease_generation } = assignment.clone();
     let lease_generation = lease_generation.map(Generation::number);
     let stored = Stored {
@@ -185,22 +207,6 @@ fn parse(slot: SlotId, text: &str) -> Result<SlotRecord, Denial> {
 
 fn name(slot: SlotId) -> String {
     format!("{slot}.json")
-}
-
-fn refuse_secrets(args: &[String]) -> Result<(), Denial> {
-    let is_secret = |arg: &String| {
-        let value = arg.split_once('=').map_or(arg.as_str(), |(_, value)| value);
-        looks_secret(arg) || looks_secret(value) || looks_like_database_url(value)
-    };
-    match args.iter().position(is_secret) {
-        None => Ok(()),
-        Some(index) => Err(Denial::new(
-            Code::RecordSecret,
-            "an argument looks like a secret, and is kept in no record",
-            format!("argument {}, which is not shown", index + 1),
-            "arguments that anybody may read",
-        )),
-    }
 }
 
 fn distrust(slot: SlotId, found: String) -> Denial {

@@ -8,17 +8,17 @@ use guard::diagnostic::Code;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::reset_interrupted;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs};
+use crate::{backend_codes, reset_interrupted};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
 /// How a run ends that gives a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// The program refuses.
     Refused,
     /// The program goes on and warns.
@@ -28,7 +28,7 @@ enum End {
 }
 
 /// A code and the run that gives it, prepared in a place of its own.
-type Scenario = (Code, End, fn(&Place) -> Run);
+pub(crate) type Scenario = (Code, End, fn(&Place) -> Run);
 
 /// A code and the run that gives it on a server of its own, for a slot of which nothing ran yet.
 type LiveScenario = (Code, fn(&Server, u8) -> Run);
@@ -46,7 +46,7 @@ fn verify(code: Code, end: End, outcome: &Outcome) {
 }
 
 /// Plays both formats and compares them with the snapshot of the code.
-fn play(scenarios: &[Scenario]) {
+pub(crate) fn play(scenarios: &[Scenario]) {
     for (code, end, prepare) in scenarios {
         let shown = ["human", "json"].map(|format| {
             let place = Place::new();
@@ -850,6 +850,8 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::ServerTooOld, "needs PostgreSQL 14, which is out of support"),
     (Code::MigrationTransaction, "the screening refuses what is known to end a transaction first"),
     (Code::RunInterrupted, "needs a signal in the middle; shown in `runs`"),
+    (Code::PortUndecidable, "needs a backend of another user, and a caller who is not root"),
+    (Code::ManagerUnavailable, "says what the host's own manager says; shown in systemd.rs"),
     (Code::DescriptorsOpen, "needs a kernel older than 5.11"),
     (Code::Internal, "a defect; none is known"),
     (Code::SidecarOff, "no program gives it yet"),
@@ -889,6 +891,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.push(Code::ResetInterrupted);
     // In the module `artifacts`.
     shown.push(Code::ArtifactIncomplete);
+    shown.extend(backend_codes::shown());
     for code in Code::ALL {
         let times = shown.iter().filter(|other| *other == code).count();
         let reason = EXEMPT.iter().find(|(exempt, _)| exempt == code);

@@ -3,6 +3,7 @@
 mod adoption;
 mod artifacts;
 mod backend;
+mod backend_codes;
 mod contract;
 mod demo;
 mod diagnostics;

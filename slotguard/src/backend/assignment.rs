@@ -47,6 +47,7 @@ pub(super) fn wanted(
 }
 
 fn judge(slot: SlotId, assignment: &Assignment, config: &Config) -> Result<(), Denial> {
+    assignment.require_plain()?;
     let program = config.programs.approve_key(slot, &assignment.program, &assignment.args)?;
     inspect_program(&program)?;
     assignment.worktree.as_deref().map_or(Ok(()), |worktree| judge_worktree(worktree, config))

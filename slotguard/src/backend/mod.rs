@@ -46,7 +46,8 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
         Verb::Health(_) => desk.health(&mut report),
     };
     let denial = desk.look(&mut report).and(done).err();
-    if denial.is_some() || verb == "status" {
+    // What the backend said helps where it is looked at, and where it was started in vain.
+    if verb == "status" || denial.is_some() && report.outcome.is_some() {
         report.log = desk.backend.last_lines();
     }
     report.say(console, denial)

@@ -150,7 +150,7 @@ impl Report {
         let mut lines = vec![format!("{}: {words}{done}", self.slot)];
         let mut add = |name: &str, value: String| lines.push(format!("  {name:<10} {value}"));
         if let Some(pid) = pid {
-            add("pid", pid.to_string());
+            add("process", format!("pid {pid}"));
         }
         if let Some(started_at) = started_at {
             add("started", started_at.clone());

@@ -66,7 +66,7 @@ impl Redactor {
         if after.starts_with(" MB)") || before.ends_with("\"bytes\":") {
             return "<size>";
         }
-        if before.ends_with("pid ") || before.ends_with("\"pid\":") {
+        if before.ends_with("pid ") || before.ends_with("pid\":") {
             return "<pid>";
         }
         if before.ends_with("PostgreSQL ") {
@@ -128,6 +128,7 @@ fn only_what_is_unstable_is_replaced() {
         ("2026-01-02 is a day", "2026-01-02 is a day"),
         ("(12 ms) \"duration_ms\":7,", "(<ms> ms) \"duration_ms\":<ms>,"),
         ("(pid 77, x) \"pid\":78", "(pid <pid>, x) \"pid\":<pid>"),
+        ("\"foreign_pid\":78", "\"foreign_pid\":<pid>"),
         ("7712104152069872800 7", "<identifier> 7"),
         ("(oid 16393) \"oid\":16394", "(oid <oid>) \"oid\":<oid>"),
         ("\"nonce\":\"0123ab\",", "\"nonce\":\"<nonce>\","),
