@@ -13,16 +13,17 @@ use guard::environment::ChildEnvironment;
 use guard::program::ApprovedProgram;
 use rustix::fs::Mode;
 
+use crate::privileges;
 use crate::sys::{self, Image};
 
 /// Files that the program makes are not for others, and not writable by the group.
 const PROGRAM_UMASK: Mode = Mode::WGRP.union(Mode::RWXO);
 
-/// Changes what the program takes over from this process: directory, umask, descriptors.
+/// Changes what the program takes over from this process: directory, umask, descriptors, privileges.
 ///
 /// # Errors
-/// Refuses a directory that cannot be entered, and a kernel that cannot close the descriptors.
-pub(crate) fn confine(working_directory: &OwnedFd) -> Result<(), Denial> {
+/// Refuses a directory that cannot be entered, and a kernel that refuses a step.
+pub(crate) fn confine(working_directory: &OwnedFd, sockets: usize) -> Result<(), Denial> {
     rustix::process::fchdir(working_directory).map_err(|error| {
         Denial::new(
             Code::RootUnusable,
@@ -32,14 +33,15 @@ pub(crate) fn confine(working_directory: &OwnedFd) -> Result<(), Denial> {
         )
     })?;
     rustix::process::umask(PROGRAM_UMASK);
-    sys::close_others_on_exec().map_err(|error| {
+    sys::close_others_on_exec(sockets).map_err(|error| {
         Denial::new(
             Code::DescriptorsOpen,
             "inherited descriptors cannot be closed",
             error.to_string(),
             "a kernel with close_range, Linux 5.11 or later",
         )
-    })
+    })?;
+    privileges::give_up()
 }
 
 /// Becomes the program with exactly this environment.

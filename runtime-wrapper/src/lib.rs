@@ -2,15 +2,17 @@
 //!
 //! [`plan::plan`] decides and returns an [`plan::ExecPlan`]; [`plan::ExecPlan::apply`] consumes it
 //! and becomes the program. Between the two nothing is decided again and nothing is read from the
-//! environment. There is no SQL client here, no async runtime, no child process and, so far, no
-//! kernel sandbox: a configuration that demands one is refused.
+//! environment. There is no SQL client here, no async runtime and no child process.
 
 pub mod cli;
 mod launch;
 pub mod places;
 pub mod plan;
+mod privileges;
 pub mod report;
 mod run;
+pub mod sandbox;
+mod sockets;
 mod sys;
 
 pub use run::run;

@@ -17,7 +17,9 @@ use guard::slot::SlotId;
 #[derive(Debug)]
 pub struct Places {
     child: ChildPlaces,
-    working_directory: OwnedFd,
+    home: OwnedFd,
+    temporary: OwnedFd,
+    worktree: Option<OwnedFd>,
 }
 
 impl Places {
@@ -36,7 +38,23 @@ impl Places {
     /// Returns the directory that the program starts in.
     #[must_use]
     pub fn working_handle(&self) -> &OwnedFd {
-        &self.working_directory
+        self.worktree.as_ref().unwrap_or(&self.home)
+    }
+
+    /// Returns the worktree, if there is one.
+    pub(crate) fn worktree_handle(&self) -> Option<&OwnedFd> {
+        self.worktree.as_ref()
+    }
+
+    /// Returns the slot's own directories: each path, what it is, and its handle.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = (&str, &'static str, &OwnedFd)> {
+        let worktree = self.child.worktree.as_deref().zip(self.worktree.as_ref());
+        let own = [
+            Some((self.child.home.as_str(), "the slot's home", &self.home)),
+            Some((self.child.temporary.as_str(), "the slot's temporary files", &self.temporary)),
+            worktree.map(|(path, handle)| (path, "the worktree", handle)),
+        ];
+        own.into_iter().flatten()
     }
 }
 
@@ -49,12 +67,11 @@ pub fn prepare(slot: SlotId, roots: &Roots, worktree: Option<&OsStr>) -> Result<
     let worktree = worktree.map(|text| open_worktree(text, roots)).transpose()?;
     let state = Root::open_or_create(&roots.state)?;
     let (home_path, home) = private_directory(&state, slot, "home")?;
-    let (temporary, _) = private_directory(&state, slot, "tmp")?;
-    let (worktree, working_directory) = match worktree {
-        Some((path, handle)) => (Some(path.as_str().to_owned()), handle),
-        None => (None, home),
-    };
-    Ok(Places { child: ChildPlaces { home: home_path, temporary, worktree }, working_directory })
+    let (temporary_path, temporary) = private_directory(&state, slot, "tmp")?;
+    let (worktree_path, worktree) =
+        worktree.map(|(path, handle)| (path.as_str().to_owned(), handle)).unzip();
+    let child = ChildPlaces { home: home_path, temporary: temporary_path, worktree: worktree_path };
+    Ok(Places { child, home, temporary, worktree })
 }
 
 fn open_worktree(text: &OsStr, roots: &Roots) -> Result<(AbsolutePath, OwnedFd), Denial> {

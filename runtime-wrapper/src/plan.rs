@@ -1,9 +1,9 @@
 //! What would be started, decided in one go: the proof that `exec` needs.
 //!
 //! [`plan`] reads the configuration, the target and the file of the program, and opens directories.
-//! It changes nothing but to make the state root and the slot's private directories. The environment is the one
-//! snapshot that it is handed; `SLOTGUARD_CONFIG` and `SLOT_IDS_CSV` in it are not asked, because a
-//! hostile environment must not choose the policy.
+//! It changes nothing but to make the state root and the slot's private directories. The environment
+//! is the one snapshot that it is handed; `SLOTGUARD_CONFIG` and `SLOT_IDS_CSV` in it are not asked,
+//! because a hostile environment must not choose the policy.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -12,8 +12,9 @@ use std::time::SystemTime;
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, Warning, shown};
 use guard::environment::{ChildEnvironment, Environment};
-use guard::io::{inspect_program, load_config_at};
+use guard::io::{Directory, inspect_program, load_config_at};
 use guard::program::ApprovedProgram;
+use guard::sandbox::DotenvInWorktree;
 use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
 use slot_runtime::StateRoot;
@@ -23,10 +24,14 @@ use slot_runtime::record::{self, Assignment};
 use crate::cli::ExecOptions;
 use crate::launch;
 use crate::places::{self, Places};
+use crate::privileges;
 use crate::report::{Dropped, Reporter, Start};
+use crate::sandbox::{self, Sandbox};
+use crate::sockets::{self, Inherited};
 
-/// What the kernel enforces in this build.
-const SANDBOX: &str = "none";
+/// The way out where the sandbox may be what keeps the program from running.
+const CLOSED: &str = "Make it executable and check its architecture. Its interpreter must be part of \
+                      the system, or under `[sandbox] read`.";
 
 /// Proof that a program with its target, environment and directory may be started for a slot.
 ///
@@ -75,6 +80,8 @@ pub struct ExecPlan {
     program: ApprovedProgram,
     places: Places,
     environment: ChildEnvironment,
+    sandbox: Sandbox,
+    sockets: usize,
     warnings: Vec<Warning>,
 }
 
@@ -86,13 +93,31 @@ pub struct ExecPlan {
 pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan, Denial> {
     let config = load_config_at(options.config.as_deref())?.config;
     let slot = config.slot(&options.slot)?;
-    refuse_required_sandbox(&config)?;
+    sandbox::kernel().require(&config.sandbox.require)?;
     let (target, mut warnings) = verify_target(options, environment, &config, slot)?;
     let (program, worktree) = choose_program(slot, options, &config)?;
     let places = places::prepare(slot, &config.roots, worktree.as_deref())?;
-    let environment = config.child.build(environment, &target, places.child());
-    warnings.extend_from_slice(environment.warnings());
-    Ok(ExecPlan { target, program, places, environment, warnings })
+    let sandbox = Sandbox::prepare(config.sandbox.demand(&target), &program, &places)?;
+    if sandbox.is_off() {
+        let message = "`[sandbox] require` is empty: the kernel enforces nothing";
+        warnings.push(Warning::new(Code::SandboxOff, message));
+    }
+    warnings.extend(privileges::warn_of_identity());
+    warnings.extend(judge_env_files(&places, config.sandbox.dotenv_in_worktree)?);
+    let mut child = config.child.build(environment, &target, places.child());
+    warnings.extend_from_slice(child.warnings());
+    let sockets = match sockets::inherited(environment, slot) {
+        Inherited::Nothing => 0,
+        Inherited::Own(count) => {
+            child.hand_over_sockets(count, std::process::id());
+            count
+        }
+        Inherited::Foreign(warning) => {
+            warnings.push(warning);
+            0
+        }
+    };
+    Ok(ExecPlan { target, program, places, environment: child, sandbox, sockets, warnings })
 }
 
 impl ExecPlan {
@@ -101,9 +126,15 @@ impl ExecPlan {
     /// # Errors
     /// Returns only what went wrong; nothing was started then.
     pub fn apply(self, reporter: &Reporter) -> Result<Infallible, Denial> {
-        launch::confine(self.places.working_handle())?;
+        launch::confine(self.places.working_handle(), self.sockets)?;
+        self.sandbox.enforce()?;
         reporter.start(self.target.slot(), &self.start())?;
-        launch::become_program(&self.program, &self.environment)
+        let denial = match launch::become_program(&self.program, &self.environment) {
+            Ok(never) => match never {},
+            Err(denial) => denial,
+        };
+        let may_be_closed = denial.code() == Code::ProgramNotRunnable && !self.sandbox.is_off();
+        Err(if may_be_closed { denial.help(CLOSED) } else { denial })
     }
 
     /// Returns what is about to be started, without values.
@@ -127,25 +158,10 @@ impl ExecPlan {
                 .map(|decision| Dropped { name: &decision.name, reason: &decision.reason })
                 .collect(),
             warnings: &self.warnings,
-            sandbox: SANDBOX,
+            sandbox: self.sandbox.enforced(),
             pid: std::process::id(),
         }
     }
-}
-
-/// A demand that cannot be met is a refusal; a configuration without one is said in every event.
-fn refuse_required_sandbox(config: &Config) -> Result<(), Denial> {
-    let features = config.sandbox.require.as_slice();
-    if features.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = features.iter().map(|feature| format!("`{feature}`")).collect();
-    Err(Denial::new(
-        Code::SandboxUnavailable,
-        "this build enforces no kernel rules yet",
-        format!("{} under `[sandbox] require`", names.join(", ")),
-        "`require = []`, which starts programs without a kernel sandbox",
-    ))
 }
 
 /// The target alone is judged: the environment that came with it is not passed on.
@@ -186,6 +202,18 @@ fn choose_program(
     let program = config.programs.approve_key(slot, &program, &args)?;
     inspect_program(&program)?;
     Ok((program, worktree.map(OsString::from)))
+}
+
+/// What a framework would load from the worktree behind the environment's back.
+fn judge_env_files(places: &Places, policy: DotenvInWorktree) -> Result<Option<Warning>, Denial> {
+    let Some(worktree) = places.worktree_handle() else { return Ok(None) };
+    let held = worktree.try_clone().map_err(|error| sandbox::incomplete("a handle", &error))?;
+    match guard::io::judge_env_files(&Directory::from(held)) {
+        Err(denial) if policy == DotenvInWorktree::Warn => {
+            Ok(Some(Warning::new(Code::EnvFileInWorktree, denial.found())))
+        }
+        other => other.map(|()| None),
+    }
 }
 
 fn approve_program(
@@ -290,7 +318,8 @@ mod tests {
         assert_eq!(start.canonical, "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
         assert!(start.passed.contains(&"LANG") && !start.passed.contains(&"PGHOST"));
         assert_eq!(start.dropped[0].name, "PGHOST");
-        assert_eq!(start.sandbox, "none");
+        assert_eq!(start.sandbox.bind_tcp, Some(vec![8101]));
+        assert_eq!(start.sandbox.connect_tcp, Some(vec![5432]));
         assert_eq!(start.warnings[0].code(), Code::EndpointNotPinned);
         let said = serde_json::to_string(&start).unwrap() + &format!("{plan:?}");
         assert!(!said.contains("s3cret") && !said.contains("h1dden"), "{said}");
@@ -319,15 +348,15 @@ mod tests {
     }
 
     #[test]
-    fn a_required_sandbox_is_refused_and_an_empty_list_is_not() {
+    fn a_sandbox_that_is_off_is_said_in_every_start() {
         let parent = [("DATABASE_URL", URL)];
-        let code = |extra| {
-            let plan = Bench::new(extra).plan(&GOOD, &parent);
-            plan.err().map(|denial| denial.code())
-        };
-        assert_eq!(code("[sandbox]\nrequire = []\n"), None);
-        let demanded = code("[sandbox]\nrequire = [\"fs\"]\n");
-        assert_eq!(demanded, Some(Code::SandboxUnavailable));
+        let bench = Bench::new("[sandbox]\nrequire = []\n");
+        let plan = bench.plan(&GOOD, &parent).unwrap();
+        assert!(plan.warnings.iter().any(|warning| warning.code() == Code::SandboxOff));
+        assert!(plan.start().sandbox.enforced.is_empty() && !plan.start().sandbox.filter);
+        let plan = Bench::new("[sandbox]\nrequire = [\"fs\"]\n").plan(&GOOD, &parent).unwrap();
+        assert!(plan.warnings.iter().all(|warning| warning.code() != Code::SandboxOff));
+        assert_eq!(plan.start().sandbox.bind_tcp, None, "ports are open");
     }
 
     impl Bench {

@@ -17,6 +17,7 @@ use step_report::event::Event;
 use step_report::exit::ExitStatus;
 use step_report::verdict::Verdict;
 
+use crate::sandbox::Enforced;
 use crate::sys;
 
 const PROGRAM: &str = "runtime-wrapper";
@@ -54,7 +55,7 @@ pub struct Start<'a> {
     /// What a person should know.
     pub warnings: &'a [Warning],
     /// What the kernel enforces.
-    pub sandbox: &'static str,
+    pub sandbox: Enforced,
     /// The process id, which stays that of the program.
     pub pid: u32,
 }
@@ -217,7 +218,21 @@ fn dropped_names(dropped: &[Dropped<'_>]) -> String {
 mod tests {
     use std::os::fd::AsRawFd as _;
 
+    use guard::sandbox::{SandboxFeature, Udp, UnixSockets};
+
     use super::*;
+
+    fn enforced() -> Enforced {
+        Enforced {
+            enforced: vec![SandboxFeature::Fs, SandboxFeature::Tcp],
+            landlock: Some(4),
+            filter: true,
+            bind_tcp: Some(vec![8101]),
+            connect_tcp: Some(vec![5432]),
+            unix_sockets: UnixSockets::Deny,
+            udp: Udp::Deny,
+        }
+    }
 
     fn start<'a>(dropped: &[&'a str]) -> Start<'a> {
         Start {
@@ -234,7 +249,7 @@ mod tests {
             passed: vec!["HOME", "PATH"],
             dropped: dropped.iter().map(|name| Dropped { name, reason: "r" }).collect(),
             warnings: &[],
-            sandbox: "none",
+            sandbox: enforced(),
             pid: 1,
         }
     }
@@ -249,7 +264,7 @@ mod tests {
             line(&["AWS_PROFILE", "PGHOST"]),
             "runtime-wrapper: preview-1: starting backend (/usr/bin/node) as slot_1 on \
              app_preview_1 at 127.0.0.1:5432, port 8101; 2 variables passed, 2 dropped: \
-             AWS_PROFILE, PGHOST; sandbox: none\n"
+             AWS_PROFILE, PGHOST; sandbox: fs, tcp\n"
         );
         assert!(line(&[]).contains("0 dropped; sandbox"));
     }
@@ -268,7 +283,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["program"], "runtime-wrapper");
         assert_eq!(value["event"], "exec.start");
-        assert_eq!(value["sandbox"], "none");
+        assert_eq!(value["sandbox"]["enforced"], serde_json::json!(["fs", "tcp"]));
         assert_eq!(value["dropped"][0]["name"], "PGHOST");
     }
 

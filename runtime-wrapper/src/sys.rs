@@ -38,18 +38,56 @@ pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<File> {
 
 /// Marks every descriptor but the standard streams to be closed when the program starts.
 #[expect(unsafe_code, reason = "neither std nor rustix offers `close_range`")]
-pub(crate) fn close_others_on_exec() -> io::Result<()> {
+///
+/// So many of the first stay open beside them.
+pub(crate) fn close_others_on_exec(handed_on: usize) -> io::Result<()> {
+    let first = FIRST_OTHER + libc::c_uint::try_from(handed_on).unwrap_or(libc::c_uint::MAX);
     // The call by number: older C libraries lack the function although the kernel has it.
     // SAFETY: with `CLOEXEC` nothing is closed now, so no owner loses its descriptor.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            FIRST_OTHER,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Returns the version of Landlock's interface; `None` where there is none or it is switched off.
+#[expect(unsafe_code, reason = "the crate for Landlock keeps the version to itself")]
+pub(crate) fn landlock_version() -> Option<u32> {
+    const VERSION: libc::c_uint = 1;
+    let nothing: *const libc::c_void = std::ptr::null();
+    // SAFETY: asked for the version, the kernel reads no memory.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) };
+    u32::try_from(version).ok().filter(|version| *version > 0)
+}
+
+/// Returns whether the kernel filters system calls.
+#[expect(unsafe_code, reason = "neither std nor rustix asks this")]
+pub(crate) fn can_filter_calls() -> bool {
+    let action = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads one number from a variable that outlives the call.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
+    };
+    answer == 0
+}
+
+/// Leaves the session keyring of the parent for an empty one.
+#[expect(unsafe_code, reason = "neither std nor rustix knows keys")]
+pub(crate) fn join_new_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let anonymous: *const libc::c_char = std::ptr::null();
+    // SAFETY: a null name asks for an anonymous keyring, and no memory is read.
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, anonymous) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Undoes a personality, such as one without randomised addresses.
+#[expect(unsafe_code, reason = "neither std nor rustix sets it")]
+pub(crate) fn reset_personality() -> io::Result<()> {
+    const PLAIN: libc::c_ulong = 0;
+    // SAFETY: the call changes how later programs are loaded, and nothing of this one's memory.
+    if unsafe { libc::personality(PLAIN) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Becomes the program, with default signal dispositions and no blocked signal.

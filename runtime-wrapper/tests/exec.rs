@@ -94,7 +94,9 @@ fn di_1_the_event_names_what_was_dropped_and_no_value() {
     assert_eq!(event["backend_port"], 8101);
     assert_eq!(event["working_directory"], bench.path("state/preview-1/home"));
     assert_eq!(event["pid"], outcome.pid);
-    assert_eq!(event["warnings"], serde_json::json!([]));
+    // As root, the program's identity is a warning, whatever else there is.
+    let warnings = event["warnings"].as_array().unwrap();
+    assert!(warnings.iter().all(|warning| warning["code"] == "SG7201"), "{warnings:?}");
     let dropped: Vec<&str> = event["dropped"]
         .as_array()
         .unwrap()
@@ -117,7 +119,7 @@ fn people_get_a_line_and_warnings_instead() {
     assert_eq!(
         line,
         "runtime-wrapper: preview-1: starting ends (/bin/sh) as slot_1 on app_preview_1 at \
-         127.0.0.1:5432, port 8101; 12 variables passed, 0 dropped; sandbox: none"
+         127.0.0.1:5432, port 8101; 12 variables passed, 0 dropped; sandbox: fs, tcp, scope"
     );
     assert!(rest.starts_with("warning[SG2204]"), "{rest}");
     assert_eq!(outcome.stdout, "out\n");
@@ -387,12 +389,18 @@ fn the_private_home_cannot_be_a_link() {
 }
 
 #[test]
-fn a_required_sandbox_is_not_pretended() {
+fn a_sandbox_that_is_off_is_said() {
     let bench = Bench::new();
-    bench.configure("[sandbox]\nrequire = [\"fs\"]\n");
-    bench.exec(ENDS).refused(69, "SG7002");
+    let warned = |event: &serde_json::Value| {
+        event["warnings"].as_array().unwrap().iter().any(|warning| warning["code"] == "SG7204")
+    };
+    let event = bench.exec(ENDS).started().event();
+    assert_eq!(event["sandbox"]["enforced"], serde_json::json!(["fs", "tcp", "scope"]));
+    assert!(!warned(&event));
     bench.configure("[sandbox]\nrequire = []\n");
-    bench.exec(ENDS).started();
+    let event = bench.exec(ENDS).started().event();
+    assert_eq!(event["sandbox"]["enforced"], serde_json::json!([]));
+    assert!(warned(&event));
 }
 
 #[test]

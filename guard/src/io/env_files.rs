@@ -18,12 +18,19 @@ const MAX_FILE: usize = 256 * 1024;
 /// Refuses a worktree outside its root, and files that hold what a preview may not have or that
 /// cannot be read; every name at fault is named, no value is.
 pub fn judge_worktree(worktree: &Path, roots: &Roots) -> Result<(), Denial> {
-    let directory = open_configured(worktree, roots, Code::PathMissing)?;
+    judge_env_files(&open_configured(worktree, roots, Code::PathMissing)?)
+}
+
+/// Judges the `.env*` files at the top of a worktree that is held open.
+///
+/// # Errors
+/// As [`judge_worktree`], for the files.
+pub fn judge_env_files(directory: &Directory) -> Result<(), Denial> {
     let names = directory.names().map_err(|error| refuse("the worktree", &error.to_string()))?;
     for name in names {
         let name = String::from_utf8_lossy(&name).into_owned();
         if is_env_file(&name) {
-            judge_file(&directory, &name)?;
+            judge_file(directory, &name)?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ mod target;
 
 pub use config_file::{LoadedConfig, load_config, load_config_at};
 pub use directory::{Directory, open_configured};
-pub use env_files::{judge_worktree, warn_of_home};
+pub use env_files::{judge_env_files, judge_worktree, warn_of_home};
 pub use process_environment::environment_snapshot;
 pub use program_file::inspect_program;
 pub use root::Root;

@@ -1,7 +1,7 @@
 //! What a kernel can enforce, from the version of its Landlock interface, and whether that is
 //! enough.
 
-use super::{Demand, SandboxFeature};
+use super::SandboxFeature;
 use crate::diagnostic::{Code, Denial};
 
 /// What the running kernel offers.
@@ -79,17 +79,17 @@ impl Kernel {
         FEATURES.iter().find(|f| f.needed_for == Some(wanted) && !self.has(f))
     }
 
-    /// Requires that this kernel can enforce a demand.
+    /// Requires that this kernel can enforce every one of these.
     ///
     /// # Errors
     /// Names what is missing, and the line that would fit.
-    pub fn require(self, demand: &Demand) -> Result<(), Denial> {
+    pub fn require(self, features: &[SandboxFeature]) -> Result<(), Denial> {
         let missing = |feature: &SandboxFeature| {
             let lacks = self.lacks(*feature);
             lacks.map(|f| format!("`{feature}` needs Linux {} ({})", f.linux, f.name))
         };
-        let mut missing: Vec<String> = demand.features.iter().filter_map(missing).collect();
-        if !self.seccomp && !demand.features.is_empty() {
+        let mut missing: Vec<String> = features.iter().filter_map(missing).collect();
+        if !self.seccomp && !features.is_empty() {
             missing.push("every rule needs a kernel with seccomp filters".to_owned());
         }
         if missing.is_empty() {
@@ -116,21 +116,9 @@ impl Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::{Udp, UnixSockets};
 
     fn kernel(landlock: u32) -> Kernel {
         Kernel { landlock: Some(landlock), seccomp: true }
-    }
-
-    fn demand(features: &[SandboxFeature]) -> Demand {
-        Demand {
-            features: features.to_vec(),
-            bind_tcp: vec![],
-            connect_tcp: vec![],
-            unix_sockets: UnixSockets::Deny,
-            udp: Udp::Deny,
-            files: vec![],
-        }
     }
 
     #[test]
@@ -147,20 +135,20 @@ mod tests {
             (kernel(10), "require = [\"fs\", \"tcp\", \"scope\"]"),
         ] {
             assert_eq!(kernel.fitting_line(), line, "{kernel:?}");
-            assert!(kernel.require(&demand(&kernel.enforceable())).is_ok(), "{kernel:?}");
+            assert!(kernel.require(&kernel.enforceable()).is_ok(), "{kernel:?}");
         }
     }
 
     #[test]
     fn what_is_missing_is_named_beside_the_line_that_fits() {
-        let denial = kernel(2).require(&demand(&SandboxFeature::ALL)).unwrap_err();
+        let denial = kernel(2).require(&SandboxFeature::ALL).unwrap_err();
         assert_eq!(denial.code(), Code::SandboxUnavailable);
         assert!(denial.expected().contains("`tcp` needs Linux 6.7"), "{denial}");
         assert!(denial.expected().contains("`scope` needs Linux 6.12"), "{denial}");
         assert!(!denial.expected().contains("`fs`"), "{denial}");
         assert!(denial.next_step().contains("`require = [\"fs\"]`"), "{denial:?}");
         let unfiltered = Kernel { landlock: Some(7), seccomp: false };
-        assert!(unfiltered.require(&demand(&[SandboxFeature::Fs])).is_err());
-        assert!(unfiltered.require(&demand(&[])).is_ok(), "nothing is demanded");
+        assert!(unfiltered.require(&[SandboxFeature::Fs]).is_err());
+        assert!(unfiltered.require(&[]).is_ok(), "nothing is demanded");
     }
 }

@@ -49,6 +49,11 @@ impl Bench {
     pub(crate) fn configure(&self, extra: &str) {
         let at = self.directory.path().display();
         let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+        let sandbox = if extra.contains("[sandbox]") {
+            String::new()
+        } else {
+            format!("[sandbox]\nread = [\"{scripts}\"]\n")
+        };
         let text = format!(
             r#"version = 1
 [database]
@@ -88,7 +93,7 @@ args = ["..."]
 [programs.docker]
 path = "/usr/bin/docker"
 args = ["..."]
-{extra}"#
+{sandbox}{extra}"#
         );
         self.write("slotguard.toml", 0o600, &text);
     }
@@ -312,7 +317,7 @@ pub(crate) fn event(text: &str) -> Value {
     let event: Value = serde_json::from_str(text).expect(text);
     assert_eq!(event["schema"], "slotguard.event/1");
     assert_eq!(event["event"], "exec.start");
-    assert_eq!(event["sandbox"], "none");
+    assert!(event["sandbox"]["enforced"].is_array(), "{event}");
     event
 }
 
