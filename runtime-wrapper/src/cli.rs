@@ -28,6 +28,29 @@ pub enum Command {
     /// Replace this process by an allowed program of a slot
     #[command(long_about = EXEC_ABOUT, after_help = exit_codes())]
     Exec(ExecOptions),
+    /// Show everything that `exec` would do, and start nothing
+    #[command(long_about = PLAN_ABOUT, mut_arg("events_fd", |arg| arg.hide(true)))]
+    Plan(ExecOptions),
+    /// Show what the running kernel can enforce, and the line of `[sandbox]` that fits it
+    #[command(long_about = PROBE_ABOUT)]
+    Probe,
+    /// Say why a variable reaches the programs of a slot, or not
+    #[command(long_about = EXPLAIN_ABOUT)]
+    ExplainEnv(ExplainOptions),
+}
+
+/// The options of `explain-env`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainOptions {
+    /// The slot whose programs are meant, such as `preview-1`
+    #[arg(long, value_name = "SLOT")]
+    pub slot: String,
+    /// Configuration file [default: /etc/slotguard/slotguard.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The name of the variable; its value is never shown
+    #[arg(value_name = "NAME")]
+    pub name: String,
 }
 
 /// The options of `exec`.
@@ -81,6 +104,31 @@ Examples:
       --events-fd 3 -- /usr/bin/node server.js 3>>events.jsonl
   runtime-wrapper exec --slot preview-3 --from-record";
 
+const PLAN_ABOUT: &str = "\
+Show everything that `exec` would do, and start nothing.
+
+Takes the options of `exec` and refuses what it would refuse. Shows the names of all variables with \
+the reason of each, the rules on files and ports, and the limits; never a value. Makes the slot's \
+private directories, as `exec` does.
+
+Example:
+  runtime-wrapper plan --slot preview-1 --format json -- /usr/bin/node server.js";
+
+const PROBE_ABOUT: &str = "\
+Show what the running kernel can enforce, and the line of `[sandbox]` that fits it.
+
+Example:
+  runtime-wrapper probe";
+
+const EXPLAIN_ABOUT: &str = "\
+Say why a variable reaches the programs of a slot, or not.
+
+The variable of the present environment is judged as `exec` would judge it; without one, its name \
+alone. Its value is never shown.
+
+Example:
+  runtime-wrapper explain-env --slot preview-1 NODE_OPTIONS";
+
 fn exit_codes() -> String {
     format!(
         "{}\n  126 the program cannot be run\n  127 the program does not exist\n\
@@ -100,6 +148,7 @@ mod tests {
         let line = ["runtime-wrapper", "exec"].iter().chain(words);
         match Cli::try_parse_from(line) {
             Ok(Cli { command: Command::Exec(options), .. }) => Ok(options),
+            Ok(_) => unreachable!("the word `exec` is in front"),
             Err(error) => Err(error.kind()),
         }
     }

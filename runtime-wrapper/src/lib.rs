@@ -5,10 +5,13 @@
 //! environment. There is no SQL client here, no async runtime and no child process.
 
 pub mod cli;
+mod explain_env;
 mod launch;
 pub mod places;
 pub mod plan;
+mod plan_view;
 mod privileges;
+mod probe;
 pub mod report;
 mod run;
 pub mod sandbox;

@@ -11,10 +11,10 @@ use std::time::SystemTime;
 
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, Warning, shown};
-use guard::environment::{ChildEnvironment, Environment};
+use guard::environment::{ChildEnvironment, Decision, Environment};
 use guard::io::{Directory, inspect_program, load_config_at};
 use guard::program::ApprovedProgram;
-use guard::sandbox::DotenvInWorktree;
+use guard::sandbox::{DotenvInWorktree, FileRule};
 use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
 use slot_runtime::StateRoot;
@@ -135,6 +135,22 @@ impl ExecPlan {
         };
         let may_be_closed = denial.code() == Code::ProgramNotRunnable && !self.sandbox.is_off();
         Err(if may_be_closed { denial.help(CLOSED) } else { denial })
+    }
+
+    pub(crate) fn slot(&self) -> SlotId {
+        self.target.slot()
+    }
+
+    pub(crate) fn decisions(&self) -> &[Decision] {
+        self.environment.decisions()
+    }
+
+    pub(crate) fn file_rules(&self) -> impl Iterator<Item = &FileRule> {
+        self.sandbox.rules()
+    }
+
+    pub(crate) fn sockets(&self) -> usize {
+        self.sockets
     }
 
     /// Returns what is about to be started, without values.
@@ -299,7 +315,9 @@ mod tests {
                 .into_iter()
                 .chain([config.into_os_string()])
                 .chain(words.iter().map(OsString::from));
-            let Command::Exec(options) = Cli::parse_from(line).command;
+            let Command::Exec(options) = Cli::parse_from(line).command else {
+                unreachable!("the word `exec` is in front")
+            };
             let pairs = environment.iter().map(|(n, v)| ((*n).into(), (*v).into()));
             plan(&options, &Environment::new(pairs)?)
         }

@@ -52,7 +52,7 @@ pub(crate) fn give_up() -> Result<(), Denial> {
 /// Lowers a limit; one that is lower already stays.
 fn lower(limit: Limit) -> Result<(), Errno> {
     let resource = match limit.resource {
-        Resource::Core => rustix::process::Resource::Core,
+        Resource::Core => return forbid_dumps(limit),
         Resource::Nofile => rustix::process::Resource::Nofile,
         Resource::Nproc => rustix::process::Resource::Nproc,
     };
@@ -62,6 +62,17 @@ fn lower(limit: Limit) -> Result<(), Errno> {
     let current = least(now.current, limit.soft).min(maximum);
     let lowered = Rlimit { current: Some(current), maximum: Some(maximum) };
     rustix::process::setrlimit(resource, lowered)
+}
+
+/// Sets the limit of dumps to what means none, even where 0 stands now; who may not raise it from 0
+/// has to leave it.
+fn forbid_dumps(limit: Limit) -> Result<(), Errno> {
+    let core = rustix::process::Resource::Core;
+    let none = Rlimit { current: Some(limit.soft), maximum: Some(limit.hard) };
+    match rustix::process::setrlimit(core, none) {
+        Err(Errno::PERM) if rustix::process::getrlimit(core).maximum == Some(0) => Ok(()),
+        other => other,
+    }
 }
 
 /// The parent's session keyring may hold its credentials. Where keys are not there, or are closed to

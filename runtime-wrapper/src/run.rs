@@ -4,12 +4,15 @@ use std::convert::Infallible;
 
 use guard::diagnostic::Denial;
 use guard::io::environment_snapshot;
+use guard::slot::SlotId;
 use rustix::fs::Mode;
+use step_report::console::Console;
 use step_report::exit::ExitStatus;
 
-use crate::cli::{Cli, Command, ExecOptions};
+use crate::cli::{Cli, Command, ExecOptions, ExplainOptions};
 use crate::plan::plan;
 use crate::report::Reporter;
+use crate::{explain_env, plan_view, probe, sandbox};
 
 /// Directories that the wrapper makes are not writable by others, whatever the parent's umask.
 const OWN_UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
@@ -22,9 +25,42 @@ pub fn run() -> ExitStatus {
         Err(status) => return status,
     };
     rustix::process::umask(OWN_UMASK);
-    let reporter = Reporter::new(cli.format.format);
+    let format = cli.format.format;
     match cli.command {
-        Command::Exec(options) => exec(&options, reporter),
+        Command::Exec(options) => exec(&options, Reporter::new(format)),
+        Command::Plan(options) => show_plan(&options, &Console::new(format)),
+        Command::Probe => {
+            probe::show(&Console::new(format), sandbox::kernel());
+            ExitStatus::Done
+        }
+        Command::ExplainEnv(options) => explain(&options, &Console::new(format)),
+    }
+}
+
+fn show_plan(options: &ExecOptions, console: &Console) -> ExitStatus {
+    let planned = environment_snapshot().and_then(|environment| plan(options, &environment));
+    match planned {
+        Ok(plan) => {
+            plan_view::show(console, &plan);
+            ExitStatus::Done
+        }
+        Err(denial) => refuse(console, &options.slot, &denial),
+    }
+}
+
+/// Only a canonical id is repeated in the verdict's own field.
+fn refuse(console: &Console, slot: &str, denial: &Denial) -> ExitStatus {
+    let slot: Option<SlotId> = slot.parse().ok();
+    console.refuse(slot.map(|slot| slot.to_string()).as_deref(), denial)
+}
+
+fn explain(options: &ExplainOptions, console: &Console) -> ExitStatus {
+    match explain_env::explain(options) {
+        Ok(explanation) => {
+            explain_env::show(console, &explanation);
+            ExitStatus::Done
+        }
+        Err(denial) => refuse(console, &options.slot, &denial),
     }
 }
 

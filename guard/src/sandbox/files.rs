@@ -17,6 +17,17 @@ pub enum Access {
     Full,
 }
 
+impl std::fmt::Display for Access {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Read => "read",
+            Self::ReadExecute => "read, execute",
+            Self::ReadWrite => "read, write",
+            Self::Full => "everything",
+        })
+    }
+}
+
 /// One rule: a file or a directory with everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FileRule {

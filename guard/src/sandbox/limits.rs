@@ -12,6 +12,16 @@ pub enum Resource {
     Nproc,
 }
 
+impl std::fmt::Display for Resource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Core => "memory dumps",
+            Self::Nofile => "open files",
+            Self::Nproc => "processes",
+        })
+    }
+}
+
 /// The most that a program may have of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Limit {

@@ -56,6 +56,16 @@ pub enum UnixSockets {
     Allow,
 }
 
+impl std::fmt::Display for UnixSockets {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Deny => "deny",
+            Self::Notify => "notify",
+            Self::Allow => "allow",
+        })
+    }
+}
+
 /// Whether a program may open UDP sockets, which no rule on ports covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +75,15 @@ pub enum Udp {
     Deny,
     /// It may, to any address.
     Allow,
+}
+
+impl std::fmt::Display for Udp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+        })
+    }
 }
 
 /// What becomes of a start when a `.env` file of the worktree holds what a preview may not have.

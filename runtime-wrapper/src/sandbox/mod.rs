@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 
 use guard::diagnostic::{Code, Denial};
 use guard::program::ApprovedProgram;
-use guard::sandbox::{Demand, Kernel, SandboxFeature, Udp, UnixSockets};
+use guard::sandbox::{Demand, FileRule, Kernel, SandboxFeature, Udp, UnixSockets};
 use serde::Serialize;
 
 use crate::places::Places;
@@ -96,6 +96,11 @@ impl Sandbox {
 
     pub(crate) fn is_off(&self) -> bool {
         self.demand.features.is_empty()
+    }
+
+    /// Returns the rules on files.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &FileRule> {
+        self.rules.iter().map(HeldRule::rule)
     }
 
     /// Says what is enforced.

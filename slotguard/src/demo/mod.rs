@@ -63,6 +63,7 @@ fn play(console: &Console, options: &Demo) -> Result<(), Denial> {
         interrupt::check()?;
         backends.push(start(&mut narrator, &stage, slot)?);
     }
+    narrator.say(&format!("what the kernel holds each of them to: {}", stage.sandbox()));
 
     narrator.act("A production secret does not arrive");
     show_environment(&mut narrator, &backends)?;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use guard::diagnostic::{Code, Denial, shown};
 use guard::io::{environment_snapshot, read_password};
 use guard::slot::{SlotId, SlotSet};
+use serde_json::Value;
 use tempfile::TempDir;
 use throwaway_postgres::{Cluster, ServerPrograms};
 
 use super::failure::unexpected;
 use crate::options::Demo;
-use crate::sibling;
+use crate::{child, sibling};
 
 /// The pretended production database.
 pub(super) const PRODUCTION: &str = "app_production";
@@ -27,6 +28,7 @@ pub(super) struct Stage {
     directory: TempDir,
     siblings: Vec<(&'static str, PathBuf)>,
     slots: Vec<SlotId>,
+    sandbox: String,
 }
 
 impl Stage {
@@ -39,7 +41,9 @@ impl Stage {
         let cluster = start_cluster(options)?;
         let directory = tempfile::Builder::new().prefix("slotguard-demo-").tempdir();
         let directory = directory.map_err(|error| cannot("make a directory", &error))?;
-        let stage = Self { cluster, directory, siblings, slots: slots.iter().collect() };
+        let sandbox = fitting_sandbox(&sibling::find("runtime-wrapper")?)?;
+        let slots = slots.iter().collect();
+        let stage = Self { cluster, directory, siblings, slots, sandbox };
         stage.write_files(&options.sample, &backend).map_err(|e| cannot("write its files", &e))?;
         Ok(stage)
     }
@@ -85,7 +89,10 @@ impl Stage {
              worktree = \"{root}/previews\"\n\
              state = \"{root}/state\"\n\
              [programs.backend]\n\
-             path = \"{root}/bin/sample-backend\"\n"
+             path = \"{root}/bin/sample-backend\"\n\
+             [sandbox]\n\
+             {}\n",
+            self.sandbox
         )
     }
 
@@ -135,6 +142,11 @@ impl Stage {
         #[expect(clippy::expect_used, reason = "every caller names one of `SIBLINGS`")]
         let (_, path) = found.expect("one of the siblings");
         path
+    }
+
+    /// Returns what the kernel enforces for the backends, as the configuration demands it.
+    pub(super) fn sandbox(&self) -> &str {
+        &self.sandbox
     }
 
     pub(super) fn describe_server(&self) -> String {
@@ -195,6 +207,16 @@ impl Stage {
 fn refusal_in(text: &str) -> String {
     let words = text.split_once("FATAL:").map_or(text, |(_, words)| words);
     words.trim().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Asks the wrapper for the line of `[sandbox]` that demands all that this kernel can enforce.
+fn fitting_sandbox(wrapper: &Path) -> Result<String, Denial> {
+    let refuse = |found: &str| unexpected("the wrapper does not tell what fits", found, "a line");
+    let output = child::command(wrapper, &["--format", "json", "probe"]).output();
+    let output = output.map_err(|error| refuse(&error.to_string()))?;
+    let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+    let line = answer.as_ref().and_then(|answer| answer["line"].as_str());
+    line.map(str::to_owned).ok_or_else(|| refuse("no line"))
 }
 
 fn require_sample(sample: &Path) -> Result<(), Denial> {
