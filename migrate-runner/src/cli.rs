@@ -10,6 +10,7 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
+use crate::lease::LeasedAct;
 use crate::limits::Limits;
 use crate::lint::{self, LintOptions};
 use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
@@ -138,6 +139,8 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
             let config = config(&options.admin.config)?;
             let slot = config.slot(&options.slot)?;
             console.begin(&config.roots, slot, "adopt")?;
+            let act = LeasedAct::begin(&config, slot, options.lease)?;
+            act.announce(console);
             let target = options.admin.target(&config)?;
             done(in_runtime(admin::adopt(console, &config, &target, slot, options)))
         }
@@ -146,7 +149,10 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
             let slot = config.slot(&options.slot)?;
             console.begin(&config.roots, slot, "reset")?;
             let source = options.source()?;
-            done(in_runtime(admin::reset(console, &config, slot, &source)))
+            let act = LeasedAct::begin(&config, slot, options.lease)?;
+            act.announce(console);
+            act.warning().iter().for_each(|warning| console.warn(warning));
+            done(in_runtime(admin::reset(console, &config, &act, &source)))
         }
         Command::Seed(SeedCommand::Build(options)) => {
             let config = config(&options.config)?;

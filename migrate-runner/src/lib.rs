@@ -16,6 +16,7 @@ mod executor;
 pub mod files;
 pub mod history;
 mod interrupt;
+pub mod lease;
 pub mod limits;
 mod lint;
 mod live;

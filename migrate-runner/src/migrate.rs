@@ -16,6 +16,7 @@ use step_report::exit::ExitStatus;
 use crate::cli::configured;
 use crate::files::MigrationSet;
 use crate::interrupt::Interrupt;
+use crate::lease::LeasedAct;
 use crate::limits::Limits;
 use crate::options::{Adopt, Migrations};
 use crate::report::{self, Place};
@@ -29,7 +30,9 @@ use crate::stop::Stopper;
 /// # Errors
 /// Refuses what can be refused before anything runs, and files and ledger that disagree.
 pub(crate) async fn plan(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
-    let prepared = Ground::of(options)?.prepare_run(options)?;
+    let ground = Ground::of(options)?;
+    options.lease.check(&ground.config, ground.slot)?;
+    let prepared = ground.prepare_run(options)?;
     let screened = require_clean(console, &prepared.set)?;
     stand(console, prepared, Some(&screened)).await
 }
@@ -39,8 +42,9 @@ pub(crate) async fn plan(console: &Console, options: &Migrations) -> Result<Exit
 /// # Errors
 /// Refuses what can be refused before anything runs, and files and ledger that disagree.
 pub(crate) async fn status(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
-    let prepared = Ground::of(options)?.prepare_run(options)?;
-    stand(console, prepared, None).await
+    let ground = Ground::of(options)?;
+    options.lease.check(&ground.config, ground.slot)?;
+    stand(console, ground.prepare_run(options)?, None).await
 }
 
 /// Runs what is pending.
@@ -53,12 +57,15 @@ pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<Exi
     let ground = Ground::of(options)?;
     let slot = ground.slot;
     console.begin(&ground.config.roots, slot, "apply")?;
+    let act = LeasedAct::begin(&ground.config, slot, options.lease)?;
+    act.announce(console);
     let Prepared { target, set, limits, mut warnings } = ground.prepare_run(options)?;
+    warnings.extend(act.warning());
     let screened = require_clean(console, &set)?;
     let place = Place::of(&target);
     let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
     let stopper = session.stopper();
-    let run = MigrationRun::new(session, set).within(limits);
+    let run = MigrationRun::new(session, set).within(limits).under(Some(act));
     let mut observer = |progress: crate::progress::Progress<'_>| {
         report::progress(console, slot, &progress);
     };
@@ -78,16 +85,19 @@ pub(crate) async fn adopt(console: &Console, options: &Adopt) -> Result<ExitStat
     if !options.dry_run {
         console.begin(&ground.config.roots, slot, "adopt")?;
     }
+    let act = LeasedAct::begin(&ground.config, slot, options.lease)?;
+    act.announce(console);
     let migrations = options.migrations.as_deref().unwrap_or_else(|| Path::new(""));
     let Prepared { target, set, limits, mut warnings } =
         ground.prepare(&options.target, migrations)?;
+    warnings.extend(act.warning());
     let last = set.last_up_to(options.up_to)?;
     // What the next plan refuses must not be recorded: its file could not be changed any more.
     require_clean(console, &set)?;
     let place = Place::of(&target);
     let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
     let stopper = session.stopper();
-    let run = MigrationRun::new(session, set).within(limits);
+    let run = MigrationRun::new(session, set).within(limits).under(Some(act));
     let mut observer = |progress: crate::progress::Progress<'_>| {
         report::progress(console, slot, &progress);
     };

@@ -11,6 +11,7 @@ use guard::io::read_url;
 use guard::path::AbsolutePath;
 use step_report::cli::{ConfigOption, TargetOptions};
 
+use crate::lease::LeaseOption;
 use crate::limits::Limits;
 
 /// Options of `plan`, `apply` and `status`.
@@ -22,6 +23,8 @@ pub(crate) struct Migrations {
     /// Directory with V<number>__<name>.sql
     #[arg(long, value_name = "DIR")]
     pub(crate) migrations: PathBuf,
+    #[command(flatten)]
+    pub(crate) lease: LeaseOption,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
     #[command(flatten)]
@@ -191,6 +194,8 @@ pub(crate) struct Adopt {
     /// The slot, such as preview-1
     #[arg(long, value_name = "SLOT")]
     pub(crate) slot: String,
+    #[command(flatten)]
+    pub(crate) lease: LeaseOption,
     /// Agree to the plan
     #[arg(long, conflicts_with = "migrations")]
     pub(crate) yes: bool,
@@ -218,6 +223,8 @@ pub(crate) struct Reset {
     /// The slot, such as preview-1
     #[arg(long, value_name = "SLOT")]
     pub(crate) slot: String,
+    #[command(flatten)]
+    pub(crate) lease: LeaseOption,
     /// What the fresh database is copied from: `seed`, or `template DB`
     #[arg(long, num_args = 1..=2, value_names = ["SOURCE", "DB"], required = true)]
     pub(crate) to: Vec<String>,

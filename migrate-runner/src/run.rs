@@ -10,6 +10,7 @@ use crate::comparison::{Comparison, Entry, State};
 use crate::executor::Executor;
 use crate::files::{MigrationFile, MigrationSet};
 use crate::history::{self, LEDGER};
+use crate::lease::LeasedAct;
 use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::run_lock;
@@ -41,6 +42,7 @@ pub struct MigrationRun {
     session: GuardedSession,
     set: MigrationSet,
     limits: Limits,
+    act: Option<LeasedAct>,
 }
 
 /// What a run did.
@@ -63,13 +65,20 @@ impl MigrationRun {
     /// Joins a session and a set of files.
     #[must_use]
     pub fn new(session: GuardedSession, set: MigrationSet) -> Self {
-        Self { session, set, limits: Limits::default() }
+        Self { session, set, limits: Limits::default(), act: None }
     }
 
     /// Replaces the waits of the run.
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Holds the slot for the run, under its lease where it is claimed.
+    #[must_use]
+    pub fn under(mut self, act: Option<LeasedAct>) -> Self {
+        self.act = act;
         self
     }
 
@@ -163,7 +172,11 @@ impl MigrationRun {
         observer: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Outcome, Denial> {
         run_lock::take(&self.session, &self.limits, observer).await?;
-        let outcome = self.apply_alone(observer).await;
+        // The lease may have expired while another run was waited for.
+        let outcome = match self.act.as_ref().map_or(Ok(()), LeasedAct::recheck) {
+            Ok(()) => self.apply_alone(observer).await,
+            Err(denial) => Err(denial),
+        };
         run_lock::release(&self.session).await;
         outcome
     }

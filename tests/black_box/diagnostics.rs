@@ -13,6 +13,7 @@ use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs};
 use crate::{backend_codes, reset_interrupted};
+use crate::{leases, reset_interrupted};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -885,6 +886,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.extend([Code::NotStamped, Code::RoleNotConfined]);
     // In the module `runs`.
     shown.extend([Code::RunLocked, Code::MigrationBlocked, Code::LedgerChanged]);
+    shown.extend(leases::SHOWN);
     shown.extend(URL_CODES);
     shown.extend(SCREENED);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);

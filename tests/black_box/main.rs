@@ -12,6 +12,7 @@ mod doctor;
 mod help;
 mod identity;
 mod layering;
+mod leases;
 mod migrations;
 mod misconfigurations;
 mod privileges;

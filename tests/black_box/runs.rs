@@ -15,7 +15,7 @@ use crate::support::run::assert_whole;
 use crate::support::server::{EMPTY, Server};
 
 /// The advisory lock of a run, as the program takes it.
-const LOCK: &str = "SELECT pg_advisory_lock(8317145157589098866)";
+pub(crate) const LOCK: &str = "SELECT pg_advisory_lock(8317145157589098866)";
 
 /// A session of slot 1 that does something and stays.
 fn hold(statements: &str) -> Hold<'_> {

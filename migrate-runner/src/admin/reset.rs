@@ -21,6 +21,7 @@ use super::secrets;
 use super::session::AdminSession;
 use super::sql;
 use crate::interrupt::Interrupt;
+use crate::lease::LeasedAct;
 use crate::options::ResetSource;
 
 /// Longer than the server needs to notice that a client is gone.
@@ -38,10 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) async fn reset(
     console: &Console,
     config: &Config,
-    slot: SlotId,
+    act: &LeasedAct,
     source: &ResetSource,
 ) -> Result<(), Denial> {
-    let started = Instant::now();
+    let (started, slot) = (Instant::now(), act.slot());
     let mut interrupt = Interrupt::listen()?;
     let wanted = Wanted::new(config);
     let Some(own) = wanted.slots.iter().find(|own| own.slot == slot) else {
@@ -50,6 +51,7 @@ pub(crate) async fn reset(
     let target = secrets::preview_admin(config)?;
     let admin = build::open(&target).await?;
     lock(&admin, &own.database).await?;
+    act.recheck()?;
     require_own(&admin, own).await?;
     let source = find_source(&admin, config, own, source).await?;
     let progress = Progress::new(console, slot);

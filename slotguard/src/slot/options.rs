@@ -72,7 +72,7 @@ pub(crate) struct Claim {
 #[derive(Debug, Args)]
 pub(crate) struct LeaseOption {
     /// The generation that `slot claim` printed
-    #[arg(long, value_name = "GEN", value_parser = generation)]
+    #[arg(long, value_name = "GEN")]
     pub(crate) lease: Generation,
 }
 
@@ -115,8 +115,4 @@ pub(crate) struct Reap {
 
 fn time(text: &str) -> Result<Duration, &'static str> {
     parse_time(text).ok_or("a time such as 45s, 90m or 2h is expected")
-}
-
-fn generation(text: &str) -> Result<Generation, &'static str> {
-    text.parse().map_err(|_| "the number that `slotguard slot claim` printed is expected")
 }

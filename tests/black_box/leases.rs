@@ -1,0 +1,331 @@
+//! Leases: who may hold a slot, and who may act on it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use guard::diagnostic::Code;
+
+use crate::support::hold::Hold;
+use crate::support::place::{PINNED, Place};
+use crate::support::run::{Outcome, Run, assert_whole};
+use crate::support::server::Server;
+
+/// The codes that this module shows, for the test that every code is shown.
+pub(crate) const SHOWN: [Code; 8] = [
+    Code::LeaseHeld,
+    Code::LeaseGeneration,
+    Code::LeaseExpired,
+    Code::LeaseBusy,
+    Code::LeaseStore,
+    Code::LeaseTerm,
+    Code::LeaseLabel,
+    Code::LeaseEndsSoon,
+];
+
+fn slot(place: &Place, command: &str, args: &[&str]) -> Run {
+    let config = place.config();
+    Run::new("slotguard", &[&["slot", command, "--config", &config], args].concat())
+}
+
+fn on_one(place: &Place, command: &str, args: &[&str]) -> Run {
+    slot(place, command, &[&["--slot", "preview-1"], args].concat())
+}
+
+fn claim(place: &Place, args: &[&str]) -> Run {
+    let named = ["--owner", "worker-1", "--purpose", "pull request 41"];
+    on_one(place, "claim", &[&named, args].concat())
+}
+
+/// Claims `preview-1` and returns the generation.
+#[track_caller]
+fn claimed(place: &Place) -> String {
+    let outcome = claim(place, &[]).format("json").run();
+    outcome.accepted().objects()[0]["generation"].to_string()
+}
+
+/// Moves the end of the lease of `preview-1`, in seconds after 1970.
+fn end_at(place: &Place, seconds: u64) {
+    let record = "state/leases/preview-1.json";
+    let text = std::fs::read_to_string(place.path(record)).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["lease"]["expires_at"] = seconds.into();
+    place.write(record, 0o600, &value.to_string());
+}
+
+fn in_minutes(minutes: u64) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_secs() + 60 * minutes
+}
+
+/// Plays a refusal in both formats, each in a place of its own, against the snapshot of its code.
+#[track_caller]
+fn refused(code: Code, prepare: impl Fn(&Place) -> Run) {
+    let shown = ["human", "json"].map(|format| {
+        let place = Place::new();
+        let outcome = prepare(&place).format(format).run();
+        outcome.refused(code);
+        if format == "json" {
+            outcome.denied(code);
+        }
+        outcome.snapshot(&place.redactor())
+    });
+    assert_whole(code.id(), &shown.join("\n"));
+}
+
+#[test]
+fn each_refusal_as_people_and_programs_meet_it() {
+    refused(Code::LeaseHeld, |place| {
+        claimed(place);
+        on_one(place, "claim", &["--owner", "worker-2", "--timeout", "0s"])
+    });
+    refused(Code::LeaseGeneration, |place| {
+        let first = claimed(place);
+        on_one(place, "release", &["--lease", &first]).run().accepted();
+        claimed(place);
+        on_one(place, "renew", &["--lease", &first])
+    });
+    refused(Code::LeaseExpired, |place| {
+        let generation = claimed(place);
+        end_at(place, 1000);
+        on_one(place, "renew", &["--lease", &generation])
+    });
+    refused(Code::LeaseStore, |place| {
+        claimed(place);
+        place.write("state/leases/preview-1.json", 0o600, "{\"slot\":\"preview-1\"}");
+        slot(place, "list", &[])
+    });
+    refused(Code::LeaseTerm, |place| claim(place, &["--for", "90d"]));
+    refused(Code::LeaseLabel, |place| {
+        on_one(place, "claim", &["--owner", "postgres://u:s3cret@h/d"])
+    });
+
+    let place = Place::new();
+    let generation = claimed(&place);
+    on_one(&place, "renew", &["--lease", &generation, "--for", "90m"]).run().accepted();
+    slot(&place, "list", &[]).run().accepted();
+}
+
+#[test]
+fn a_slot_that_is_being_acted_on_is_not_released() {
+    let mut shown = Vec::new();
+    for format in ["human", "json"] {
+        let place = Place::new();
+        let generation = claimed(&place);
+        let release = || on_one(&place, "release", &["--lease", &generation, "--timeout", "0s"]);
+        let activity = File::open(place.path("state/leases/preview-1.activity")).unwrap();
+        activity.lock_shared().unwrap();
+        let outcome = release().format(format).run();
+        outcome.refused(Code::LeaseBusy);
+        shown.push(outcome.snapshot(&place.redactor()));
+        drop(activity);
+        release().run().accepted();
+    }
+    assert_whole(Code::LeaseBusy.id(), &shown.join("\n"));
+}
+
+#[test]
+fn a_lease_from_the_claim_to_the_end() {
+    let place = Place::new();
+    let rows = || slot(&place, "list", &[]).format("json").run().objects()[0]["slots"].clone();
+    assert_eq!(rows()[0]["standing"], "unclaimed");
+    assert!(!place.path("state/leases").exists(), "looking makes nothing");
+
+    let said = claim(&place, &["--for", "3h"]).format("json").run().accepted().objects();
+    assert_eq!((&said[0]["outcome"], &said[0]["generation"]), (&"claimed".into(), &1.into()));
+    let row = &rows()[0];
+    assert_eq!((&row["standing"], &row["owner"]), (&"held".into(), &"worker-1".into()));
+    assert_eq!(row["purpose"], "pull request 41");
+    assert_eq!(rows()[1]["standing"], "unclaimed");
+
+    let table = slot(&place, "list", &[]).format("human").run();
+    assert!(table.accepted().stdout.contains("preview-1  worker-1  pull request 41  "));
+
+    end_at(&place, in_minutes(5));
+    let events = |outcome: &Outcome| -> Vec<String> {
+        let objects = outcome.objects();
+        objects.iter().filter_map(|o| o["event"].as_str().map(str::to_owned)).collect()
+    };
+    let reap = || slot(&place, "reap", &[]).format("json").run();
+    let soon = reap();
+    assert_eq!(events(soon.accepted()), ["lease.ends_soon"]);
+    assert_eq!(events(reap().accepted()), Vec::<String>::new(), "it is said once");
+
+    end_at(&place, 1000);
+    assert_eq!(rows()[0]["standing"], "expired");
+    let freed = reap();
+    assert_eq!(events(freed.accepted()), ["lease.freed"]);
+    assert_eq!(freed.objects().last().unwrap()["freed"][0], "preview-1");
+    assert_eq!(
+        (&rows()[0]["standing"], &rows()[0]["last_generation"]),
+        (&"unclaimed".into(), &1.into())
+    );
+    assert_eq!(claimed(&place), "2");
+}
+
+#[test]
+fn who_waits_for_a_slot_is_told_by_whom_and_gets_it() {
+    let place = Place::new();
+    let generation = claimed(&place);
+    let waiting = on_one(&place, "claim", &["--owner", "worker-2", "--wait", "--timeout", "1m"]);
+    let outcome = waiting.format("json").run_while(|running| {
+        assert!(running.says("lease.waiting"));
+        on_one(&place, "release", &["--lease", &generation]).run().accepted();
+    });
+    let objects = outcome.accepted().objects();
+    assert!(objects[0]["found"].as_str().unwrap().contains("worker-1"), "{objects:?}");
+    assert_eq!((&objects[1]["owner"], &objects[1]["generation"]), (&"worker-2".into(), &2.into()));
+}
+
+#[test]
+fn a_slot_whose_backend_is_under_management_is_not_freed_behind_its_back() {
+    let place = Place::new();
+    let generation = claimed(&place);
+    place.write("state/records/preview-1.json", 0o644, "{}");
+    let release = || on_one(&place, "release", &["--lease", &generation]).format("json").run();
+    release().denied(Code::LeaseBusy);
+    std::fs::remove_file(place.path("state/records/preview-1.json")).unwrap();
+    release().accepted();
+}
+
+#[test]
+fn a_command_line_repeats_no_text_in_the_place_of_a_generation() {
+    let place = Place::new();
+    let url = "postgresql://u:s3cret@h/d";
+    for args in [["--lease", url], ["--lease", "0"], ["--lease", "s3cret"]] {
+        let outcome = on_one(&place, "renew", &args).format("json").run();
+        assert_eq!(outcome.status, Some(64), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_act_on_the_database_needs_the_lease_of_a_claimed_slot() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("previews/x/migrations/V1__a.sql", 0o644, "CREATE TABLE a ();");
+    let migrations = place.text("previews/x/migrations");
+    let apply = |lease: &[&str]| server.migrate("apply", 1, &migrations).and(lease).format("json");
+    let reset = |lease: &[&str]| server.reset(1).and(lease).format("json");
+
+    let generation = claimed(place);
+    for stranger in [&[][..], &["--lease", "9"]] {
+        let code = if stranger.is_empty() { Code::LeaseHeld } else { Code::LeaseGeneration };
+        apply(stranger).run().denied(code);
+        reset(stranger).run().denied(code);
+    }
+    assert_eq!(server.versions("app_preview_1"), "", "nothing ran");
+    server.migrate("plan", 1, &migrations).run().accepted();
+    server.migrate("status", 1, &migrations).run().accepted();
+    let plan = server.migrate("plan", 1, &migrations).and(&["--lease", "9"]).format("json");
+    plan.run().denied(Code::LeaseGeneration);
+
+    let own = ["--lease", &generation];
+    let said = apply(&own).run().accepted().objects();
+    assert_eq!(said[0]["event"], "lease.admitted");
+    assert_eq!(
+        said[0]["lease"].to_string(),
+        format!("{{\"generation\":{generation},\"standing\":\"held\"}}")
+    );
+    reset(&own).run().accepted();
+
+    end_at(place, 1000);
+    apply(&own).run().denied(Code::LeaseExpired);
+    slot(place, "reap", &[]).run().accepted();
+    apply(&own).run().denied(Code::LeaseGeneration);
+    let said = apply(&[]).run().accepted().objects();
+    assert_eq!(said[0]["lease"].to_string(), "{\"standing\":\"unclaimed\"}");
+}
+
+#[test]
+fn a_lease_that_expires_while_another_run_is_waited_for_admits_nothing() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("previews/x/migrations/V1__a.sql", 0o644, "CREATE TABLE a ();");
+    let migrations = place.text("previews/x/migrations");
+    let generation = claimed(place);
+    let other_run =
+        Hold { slot: Some(1), database: "app_preview_1", statements: crate::runs::LOCK };
+    let mut said = String::new();
+    let (mut child, mut output) = other_run.during(&server, |_| {
+        let lease = ["--lease", &generation];
+        let run = server.migrate("apply", 1, &migrations).and(&lease).format("json");
+        let mut child = run.start();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        while !said.contains("run.waiting") {
+            assert!(output.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        end_at(place, 1000);
+        (child, output)
+    });
+    output.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75), "{said}");
+    assert!(said.contains(Code::LeaseExpired.id()), "{said}");
+    assert_eq!(server.versions("app_preview_1"), "", "nothing ran");
+}
+
+#[test]
+fn an_act_near_the_end_of_its_lease_is_warned() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("previews/x/migrations/V1__a.sql", 0o644, "CREATE TABLE a ();");
+    let migrations = place.text("previews/x/migrations");
+    let generation = claimed(place);
+    let shown = ["human", "json"].map(|format| {
+        end_at(place, in_minutes(5));
+        let lease = ["--lease", &generation];
+        let outcome = server.migrate("apply", 1, &migrations).and(&lease).format(format).run();
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert!(outcome.said().contains(Code::LeaseEndsSoon.id()), "{outcome:?}");
+        outcome.snapshot(&server.redactor())
+    });
+    assert_whole(Code::LeaseEndsSoon.id(), &shown.join("\n"));
+    end_at(place, in_minutes(60));
+    server.migrate("apply", 1, &migrations).and(&["--lease", &generation]).run().accepted();
+}
+
+#[test]
+fn a_release_waits_for_a_migration_that_runs() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("previews/x/migrations/V1__a.sql", 0o644, "SELECT pg_sleep(2); CREATE TABLE a ();");
+    let migrations = place.text("previews/x/migrations");
+    let generation = claimed(place);
+    let lease = ["--lease", generation.as_str()];
+    let run = server.migrate("apply", 1, &migrations).and(&lease).format("json");
+    let outcome = run.run_while(|running| {
+        assert!(running.says("migration.started"));
+        let at_once = on_one(place, "release", &[&lease[..], &["--timeout", "0s"]].concat());
+        at_once.format("json").run().denied(Code::LeaseBusy);
+        on_one(place, "renew", &lease).run().accepted();
+        on_one(place, "release", &lease).run().accepted();
+        assert_eq!(server.versions("app_preview_1"), "1", "the migration was done first");
+    });
+    outcome.accepted();
+}
+
+#[test]
+fn a_migration_that_dies_is_not_waited_for() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("previews/x/migrations/V1__a.sql", 0o644, "SELECT pg_sleep(60);");
+    let migrations = place.text("previews/x/migrations");
+    let generation = claimed(place);
+    let lease = ["--lease", generation.as_str()];
+    let run = server.migrate("apply", 1, &migrations).and(&lease).format("json");
+    let outcome = run.run_while(|running| {
+        assert!(running.says("migration.started"));
+        running.signal(rustix::process::Signal::KILL);
+    });
+    assert_eq!(outcome.status, None);
+    on_one(place, "release", &[&lease[..], &["--timeout", "1s"]].concat()).run().accepted();
+}
+
+#[test]
+fn the_maximum_of_the_configuration_counts() {
+    let place = Place::new();
+    place.configure(&format!("{PINNED}[leases]\nmax = \"1h\"\n"));
+    claim(&place, &["--for", "61m"]).format("json").run().denied(Code::LeaseTerm);
+    let said = claim(&place, &[]).format("json").run().accepted().objects();
+    assert!(said[0]["expires_in_s"].as_u64().unwrap() <= 3600, "{said:?}");
+}
