@@ -12,6 +12,7 @@ mod doctor;
 mod help;
 mod identity;
 mod layering;
+mod lease_soak;
 mod leases;
 mod migrations;
 mod misconfigurations;

@@ -21,6 +21,11 @@ impl Dice {
         Self { state }
     }
 
+    /// Returns further dice, for another thread.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self { state: self.below(u64::MAX) }
+    }
+
     /// Returns a number below a bound.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
