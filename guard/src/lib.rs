@@ -23,6 +23,7 @@ pub mod path;
 pub mod policy;
 pub mod program;
 pub mod provision;
+pub mod route;
 pub mod sandbox;
 pub mod secret;
 pub mod slot;

@@ -8,7 +8,8 @@ use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
 use super::sandbox::RawSandbox;
 use super::sidecar::{self, RawSidecar};
-use super::{Config, Roots, sandbox};
+use super::worker::{self, Rule};
+use super::{Config, Roots, Web, sandbox};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
@@ -41,6 +42,8 @@ struct File {
     leases: RawLeases,
     #[serde(default)]
     sandbox: RawSandbox,
+    #[serde(default)]
+    web: RawWeb,
     #[serde(default, rename = "sync")]
     _sync: Sync,
     #[serde(default)]
@@ -112,6 +115,13 @@ struct Env {
     set: BTreeMap<String, String>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawWeb {
+    root: Option<String>,
+    host: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Program {
@@ -158,6 +168,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         lifecycle: lifecycle::parse(&file.lifecycle, &file.systemd, file.backend, &slots)?,
         sandbox,
         sidecar: sidecar::parse(file.sidecar)?,
+        web: parse_web(file.web, &slots)?,
         slots,
         slots_are_configured,
     })
@@ -367,6 +378,20 @@ fn parse_set(set: BTreeMap<String, String>) -> Result<BTreeMap<String, Template>
         )),
     };
     set.into_iter().map(parse).collect()
+}
+
+fn parse_web(raw: RawWeb, slots: &SlotSet) -> Result<Web, Denial> {
+    let template = |key: &str, rule: &Rule, text: Option<String>| match text {
+        None => Ok(None),
+        Some(text) => rule
+            .read(&text, slots)
+            .map(Some)
+            .ok_or_else(|| refuse_value(&format!("[web] {key}"), &text, rule.expected)),
+    };
+    Ok(Web {
+        root: template("root", &worker::WEB_ROOT, raw.root)?,
+        host: template("host", &worker::PREVIEW_HOST, raw.host)?,
+    })
 }
 
 fn parse_programs(programs: BTreeMap<String, Program>) -> Result<Programs, Denial> {

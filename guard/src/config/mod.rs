@@ -16,6 +16,7 @@ use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
 use crate::program::Programs;
 use crate::provision::Quotas;
+use crate::route::Hosts;
 use crate::sandbox::SandboxPolicy;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
@@ -56,6 +57,36 @@ pub struct Config {
     pub sandbox: SandboxPolicy,
     /// The guard on the wire.
     pub sidecar: SidecarPolicy,
+    /// Where each slot's frontend lies and what it is called.
+    pub web: Web,
+}
+
+/// Where each slot's frontend lies and what it is called; unset is the contract's default.
+#[derive(Debug, Clone, Default)]
+pub struct Web {
+    root: Option<Template>,
+    host: Option<Template>,
+}
+
+/// Where frontends are published when nothing is configured, as the contract has it.
+const DEFAULT_WEB_ROOT: &str = "/srv/oroboros/current/infra/web-preview-{slot}";
+
+impl Web {
+    /// Returns the directory that a slot's frontend is published in.
+    ///
+    /// # Errors
+    /// None for a checked configuration; a template is parsed again for each slot.
+    pub fn root(&self, slot: SlotId) -> Result<AbsolutePath, Denial> {
+        let text = self.root.as_ref().map(|template| template.render(slot));
+        let default = || DEFAULT_WEB_ROOT.replace("{slot}", &slot.number().to_string());
+        AbsolutePath::parse(&text.unwrap_or_else(default))
+    }
+
+    /// Returns the hosts that a slot's front answers to.
+    #[must_use]
+    pub fn hosts(&self, slot: SlotId) -> Hosts {
+        Hosts::of(slot, self.host.as_ref())
+    }
 }
 
 /// The configured directory roots.
@@ -116,12 +147,28 @@ impl Config {
         Ok(())
     }
 
-    /// Judges the worker's templates and directories in an environment, for every slot.
+    /// Judges the worker's templates and directories in an environment, for every slot, and takes
+    /// over where frontends lie and what they are called.
     ///
     /// # Errors
-    /// Refuses a value that does not give every slot its own.
-    pub fn judge_worker_variables(&self, environment: &Environment) -> Result<(), Denial> {
-        worker::judge(environment, &self.slots)
+    /// Refuses a value that does not give every slot its own, and one that contradicts the file.
+    pub fn reconcile_worker_variables(&mut self, environment: &Environment) -> Result<(), Denial> {
+        worker::judge(environment, &self.slots)?;
+        for (rule, own) in
+            [(worker::WEB_ROOT, &mut self.web.root), (worker::PREVIEW_HOST, &mut self.web.host)]
+        {
+            let Some(given) = rule.variable(environment, &self.slots)? else { continue };
+            if own.as_ref().is_some_and(|own| *own != given) {
+                return Err(Denial::new(
+                    Code::ConfigEnvironment,
+                    format!("`{}` contradicts the configuration file", rule.name),
+                    "another template than `[web]` has",
+                    "the same template in both, or in one of them",
+                ));
+            }
+            *own = Some(given);
+        }
+        Ok(())
     }
 
     /// Parses a slot and requires that it exists on this host.
@@ -172,6 +219,9 @@ mod tests {
         max = "8h"
         default = "90m"
         warn_before = "10m"
+        [web]
+        root = "/srv/web-preview-{slot}"
+        host = "preview{slot}.example.com"
         [sandbox]
         require = []
         connect_tcp = []
@@ -242,6 +292,9 @@ mod tests {
             ("warn_before = \"10m\"", "warn_before = \"8h\""),
             ("require = []", "require = [\"everything\"]"),
             ("require = []\n        connect_tcp = []", "connect_tcp = [8103]"),
+            ("root = \"/srv/web-preview-{slot}\"", "root = \"/srv/web\""),
+            ("root = \"/srv/web-preview-{slot}\"", "root = \"/srv/../web-{slot}\""),
+            ("host = \"preview{slot}.example.com\"", "host = \"www{slot}.example.com\""),
             ("[sync]", "[sink]"),
             ("mode = \"peer\"", "mode = \"relay\""),
         ];
@@ -298,6 +351,25 @@ mod tests {
     fn an_unknown_key_is_named() {
         let denial = Config::parse(&FULL.replace("[sync]", "[sink]")).unwrap_err();
         assert!(denial.message().contains("sink"), "{}", denial.message());
+    }
+
+    #[test]
+    fn en_2_en_13_worker_templates_must_agree_with_the_file() {
+        let mut config = Config::parse(FULL).unwrap();
+        let root = "WORKER_PREVIEW_WEB_ROOT_TEMPLATE";
+        assert!(
+            config.reconcile_worker_variables(&[(root, "/srv/web-preview-{slot}")].into()).is_ok()
+        );
+        let denial = config.reconcile_worker_variables(&[(root, "/srv/other-{slot}")].into());
+        assert_eq!(denial.unwrap_err().code(), Code::ConfigEnvironment);
+        let mut default = Config::default();
+        let slot = "preview-2".parse().unwrap();
+        let shown = default.web.root(slot).unwrap();
+        assert_eq!(shown.as_str(), "/srv/oroboros/current/infra/web-preview-2");
+        let host = "WORKER_SLOT_PREVIEW_HOST_TEMPLATE";
+        assert!(!default.web.hosts(slot).accepts(b"preview2.example.com"));
+        default.reconcile_worker_variables(&[(host, "preview{slot}.example.com")].into()).unwrap();
+        assert!(default.web.hosts(slot).accepts(b"preview2.example.com"));
     }
 
     #[test]

@@ -9,40 +9,59 @@ use crate::path::AbsolutePath;
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
-/// A variable, whether what it renders to may belong to this slot, and what was expected.
-type Rule = (&'static str, fn(SlotId, &str) -> bool, &'static str);
+/// A variable, whether what it renders to may belong to a slot, and what was expected.
+pub(super) struct Rule {
+    pub(super) name: &'static str,
+    belongs: fn(SlotId, &str) -> bool,
+    pub(super) expected: &'static str,
+}
 
-const TEMPLATES: &[Rule] = &[
-    (
-        "WORKER_PREVIEW_WEB_ROOT_TEMPLATE",
-        |_, text| AbsolutePath::parse(text).is_ok(),
-        "an absolute path with {slot}, another directory for each slot",
-    ),
-    (
-        "WORKER_SLOT_API_DIRECT_TEMPLATE",
-        |slot, text| text == format!("http://127.0.0.1:{}", slot.backend_port()),
-        "http://127.0.0.1:810{slot}",
-    ),
-    (
-        "WORKER_SLOT_PREVIEW_HOST_TEMPLATE",
-        is_host_of,
-        "a host name that begins with preview{slot} or preview-{slot}",
-    ),
-];
+/// Where the frontend of each slot is published.
+pub(super) const WEB_ROOT: Rule = Rule {
+    name: "WORKER_PREVIEW_WEB_ROOT_TEMPLATE",
+    belongs: |_, text| AbsolutePath::parse(text).is_ok(),
+    expected: "an absolute path with {slot}, another directory for each slot",
+};
+
+/// The public name of each slot's front.
+pub(super) const PREVIEW_HOST: Rule = Rule {
+    name: "WORKER_SLOT_PREVIEW_HOST_TEMPLATE",
+    belongs: is_host_of,
+    expected: "a host name that begins with preview{slot} or preview-{slot}",
+};
+
+/// Where a client reaches each slot's backend when no proxy is active.
+const API_DIRECT: Rule = Rule {
+    name: "WORKER_SLOT_API_DIRECT_TEMPLATE",
+    belongs: |slot, text| text == format!("http://127.0.0.1:{}", slot.backend_port()),
+    expected: "http://127.0.0.1:810{slot}",
+};
+
+impl Rule {
+    /// Reads a template that gives every slot its own.
+    pub(super) fn read(&self, text: &str, slots: &SlotSet) -> Option<Template> {
+        let template = Template::parse(text).filter(|template| template.tells_apart(slots))?;
+        let own = slots.iter().all(|slot| (self.belongs)(slot, &template.render(slot)));
+        own.then_some(template)
+    }
+
+    /// Reads the variable, if it is set.
+    pub(super) fn variable(
+        &self,
+        environment: &Environment,
+        slots: &SlotSet,
+    ) -> Result<Option<Template>, Denial> {
+        let Some(value) = environment.value(self.name) else { return Ok(None) };
+        let text = String::from_utf8_lossy(value);
+        let template = self.read(&text, slots);
+        template.map(Some).ok_or_else(|| refuse(self.name, &text, self.expected))
+    }
+}
 
 /// Judges the variables that are set.
 pub(super) fn judge(environment: &Environment, slots: &SlotSet) -> Result<(), Denial> {
-    for (name, belongs, expected) in TEMPLATES {
-        if let Some(value) = environment.value(name) {
-            let text = String::from_utf8_lossy(value);
-            let template = Template::parse(&text).filter(|template| template.tells_apart(slots));
-            let own = |template: &Template| {
-                slots.iter().all(|slot| belongs(slot, &template.render(slot)))
-            };
-            if !template.as_ref().is_some_and(own) {
-                return Err(refuse(name, &text, expected));
-            }
-        }
+    for rule in [WEB_ROOT, API_DIRECT, PREVIEW_HOST] {
+        rule.variable(environment, slots)?;
     }
     let name = "WORKER_PREVIEW_RUNTIME_SCRIPTS_DIR";
     match environment.value(name).map(String::from_utf8_lossy) {

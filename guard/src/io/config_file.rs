@@ -36,7 +36,7 @@ pub fn load_config(
         .map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
     let mut loaded = load_config_at(option.or(named.as_deref()))?;
     loaded.config.reconcile_slots(environment.value("SLOT_IDS_CSV"))?;
-    loaded.config.judge_worker_variables(environment)?;
+    loaded.config.reconcile_worker_variables(environment)?;
     Ok(loaded)
 }
 

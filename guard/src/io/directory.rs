@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::config::Roots;
 use crate::diagnostic::{Code, Denial, shown};
@@ -49,20 +50,68 @@ impl Directory {
         Ok(names)
     }
 
+    /// Opens a directory of this directory; links are not followed.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn open_directory(&self, name: &str) -> Result<Self, FileProblem> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        self.open_beneath(name, flags).map(Self)
+    }
+
+    /// Opens a regular file of this directory for reading; links are not followed.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn open_file(&self, name: &str) -> Result<File, FileProblem> {
+        self.open_regular(name).map(|(file, _)| file)
+    }
+
+    /// Opens a regular file and says its size.
+    fn open_regular(&self, name: &str) -> Result<(File, i64), FileProblem> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let descriptor = self.open_beneath(name, flags)?;
+        let stat = rustix::fs::fstat(&descriptor).map_err(|e| FileProblem::Unreadable(e.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(FileProblem::NotRegular);
+        }
+        Ok((File::from(descriptor), stat.st_size))
+    }
+
+    /// Returns where a symbolic link of this directory leads, as text; nothing is followed.
+    ///
+    /// # Errors
+    /// Says that there is no such name, or that it is no link.
+    pub fn read_link(&self, name: &str) -> Result<String, FileProblem> {
+        let target =
+            rustix::fs::readlinkat(&self.0, name, Vec::new()).map_err(|error| match error {
+                Errno::INVAL => FileProblem::NotLink,
+                other => opening_problem(other),
+            })?;
+        target.into_string().map_err(|_| FileProblem::NotText)
+    }
+
+    /// Returns what tells this directory from any other, and from itself after a change of names.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub fn mark(&self) -> Result<impl PartialEq + std::fmt::Debug + Send + use<>, std::io::Error> {
+        let stat = rustix::fs::fstat(&self.0)?;
+        Ok((stat.st_dev, stat.st_ino, stat.st_ctime, stat.st_ctime_nsec))
+    }
+
+    fn open_beneath(&self, name: &str, flags: OFlags) -> Result<OwnedFd, FileProblem> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(&self.0, name, flags, Mode::empty(), resolve).map_err(opening_problem)
+    }
+
     /// Reads a regular file of this directory as text; links are not followed.
     ///
     /// # Errors
     /// Says what is wrong with the file.
     pub fn read_text(&self, name: &str, limit: usize) -> Result<String, FileProblem> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let opened = rustix::fs::openat2(&self.0, name, flags, Mode::empty(), resolve);
-        let descriptor = opened.map_err(opening_problem)?;
-        let stat = rustix::fs::fstat(&descriptor).map_err(|e| FileProblem::Unreadable(e.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(FileProblem::NotRegular);
-        }
-        read_text(File::from(descriptor), stat.st_size, limit)
+        let (file, size) = self.open_regular(name)?;
+        read_text(file, size, limit)
     }
 }
 
@@ -125,5 +174,11 @@ mod tests {
         assert!(matches!(directory.read_text("a", 9), Err(FileProblem::NotRegular)));
         assert!(matches!(directory.read_text("none", 9), Err(FileProblem::Missing)));
         assert!(directory.read_text("../b.sql", 9).is_err());
+        assert!(directory.open_directory("a").is_ok());
+        assert!(directory.open_directory("link").is_err());
+        assert!(directory.open_directory("..").is_err());
+        assert_eq!(directory.read_link("link").unwrap(), "b.sql");
+        assert!(matches!(directory.read_link("b.sql"), Err(FileProblem::NotLink)));
+        assert!(matches!(directory.read_link("none"), Err(FileProblem::Missing)));
     }
 }

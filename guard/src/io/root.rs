@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use crate::diagnostic::{Code, Denial, shown};
 use crate::path::{AbsolutePath, RelativePath};
 
+use super::directory::Directory;
+
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
 
 const BENEATH: ResolveFlags =
@@ -95,6 +97,12 @@ impl Root {
     #[must_use]
     pub fn path(&self) -> &AbsolutePath {
         &self.path
+    }
+
+    /// Returns the root itself as a directory.
+    #[must_use]
+    pub fn into_directory(self) -> Directory {
+        self.descriptor.into()
     }
 
     /// Opens an existing directory beneath the root.

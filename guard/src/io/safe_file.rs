@@ -19,6 +19,9 @@ pub enum FileProblem {
     /// It is a symbolic link, a directory, a pipe or a device.
     #[error("it is not a regular file")]
     NotRegular,
+    /// It is no symbolic link, where one is expected.
+    #[error("it is not a symbolic link")]
+    NotLink,
     /// Somebody else owns it.
     #[error("it belongs to uid {owner}")]
     Owner {
