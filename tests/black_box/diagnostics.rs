@@ -8,12 +8,12 @@ use guard::diagnostic::Code;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::canary::Canary;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
-use crate::support::{ports, programs};
-use crate::{backend_codes, reset_interrupted};
-use crate::{leases, reset_interrupted};
+use crate::support::{ports, programs, web};
+use crate::{backend_codes, leases, reset_interrupted};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -702,6 +702,90 @@ fn ledgers() {
     play_live(LEDGERS);
 }
 
+/// Releases that are not served, and the port that is not free.
+const FRONTS: &[Scenario] = &[
+    (Code::WebRelease, End::Refused, |place| {
+        place.publish("1", "<p>");
+        place.point("/etc");
+        place.front("preview-1")
+    }),
+    (Code::WebContent, End::Refused, |place| {
+        place.write("web/app.js", 0o644, "");
+        place.front("preview-1")
+    }),
+    (Code::WebRootForeign, End::Refused, |place| {
+        place.publish("1", "<p>");
+        let at = place.text("");
+        place.configure(&format!("[web]\nroot = \"{at}web-preview-{{slot}}\"\n"));
+        symlink("web", place.path("web-preview-2")).unwrap();
+        place.front("preview-1")
+    }),
+];
+
+/// Requests that are not answered with what they ask for.
+const REQUESTS: &[(Code, u16, &str)] = &[
+    (Code::RequestPath, 400, "GET /api/../admin HTTP/1.1\r\nHost: preview1\r\n\r\n"),
+    (Code::RequestForm, 400, "GET http://127.0.0.1:8102/api HTTP/1.1\r\nHost: preview1\r\n\r\n"),
+    (Code::RequestHost, 421, "GET /api HTTP/1.1\r\nHost: preview2\r\n\r\n"),
+    (
+        Code::RequestUpgrade,
+        403,
+        "GET /api/ws HTTP/1.1\r\nHost: preview1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Origin: https://elsewhere.example\r\n\r\n",
+    ),
+    (
+        Code::BackendUnavailable,
+        503,
+        "POST /api HTTP/1.1\r\nHost: preview2\r\nContent-Length: 1\r\n\r\nx",
+    ),
+    (Code::BackendFailed, 502, "GET /api/dies HTTP/1.1\r\nHost: preview1\r\n\r\n"),
+];
+
+#[test]
+fn fronts() {
+    let _ports = ports::reserve();
+    play(FRONTS);
+    let taken = ports::listen(3101).unwrap();
+    play(&[FRONT_PORT]);
+    drop(taken);
+    let place = Place::new();
+    place.publish("1", "<p>");
+    web::serving(place.front("preview-1"), |_| {});
+}
+
+const FRONT_PORT: Scenario = (Code::FrontendPort, End::Refused, |place| {
+    place.publish("1", "<p>");
+    place.front("preview-1")
+});
+
+#[test]
+fn requests_to_a_front() {
+    let _ports = ports::reserve();
+    let _canary = Canary::start(1);
+    for (code, status, request) in REQUESTS {
+        let shown = ["human", "json"].map(|format| {
+            let place = Place::new();
+            place.publish("1", "<p>");
+            let (slot, port) = match code {
+                // The backend of this one is not there.
+                Code::BackendUnavailable => ("preview-2", 3102),
+                _ => ("preview-1", 3101),
+            };
+            let mut said = String::new();
+            let outcome = web::serving(place.front(slot).format(format), |_| {
+                let answer = web::Client::connect(port).send(request).answer().unwrap();
+                assert_eq!(answer.status, *status, "{answer:?}");
+                said = answer.text();
+            });
+            verify(*code, End::Answered, &outcome);
+            assert!(said.contains(&format!("\"code\":\"{code}\"")), "{said}");
+            format!("{}--- answer {status}\n{said}", outcome.snapshot(&place.redactor()))
+        });
+        assert_whole(code.id(), &shown.join("\n"));
+    }
+}
+
 fn demo(place: &Place, program: &std::path::Path) -> Run {
     let sample = fixtures::sample_app();
     std::fs::create_dir_all(place.path("tmp")).unwrap();
@@ -878,10 +962,22 @@ const EXEMPT: &[(Code, &str)] = &[
 
 #[test]
 fn every_code_is_shown_or_exempt_with_a_reason() {
-    let tables = [SLOTS, TARGETS, ENVIRONMENTS, PROGRAMS, FILES, DEMOS, CONFIGURATIONS].concat();
+    let tables = [
+        SLOTS,
+        TARGETS,
+        ENVIRONMENTS,
+        PROGRAMS,
+        FILES,
+        DEMOS,
+        CONFIGURATIONS,
+        FRONTS,
+        &[FRONT_PORT],
+    ]
+    .concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();
     let live = [LIVE, LEDGERS, STAMPS, ADMINISTRATORS].concat();
     shown.extend(live.iter().map(|(code, _)| *code));
+    shown.extend(REQUESTS.iter().map(|(code, ..)| *code));
     shown.extend(FINDINGS.iter().map(|(code, _)| *code));
     shown.extend([Code::NotStamped, Code::RoleNotConfined]);
     // In the module `runs`.

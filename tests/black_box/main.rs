@@ -30,6 +30,8 @@ mod stream;
 mod suggestions;
 mod support;
 mod traps;
+mod web;
+mod web_corpus;
 
 #[test]
 fn every_file_is_a_module_of_this_binary() {

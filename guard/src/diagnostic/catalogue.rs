@@ -1284,8 +1284,8 @@ catalogue! {
     }
     ConfigEnvironment "SG8005" Configuration {
         summary: "the environment contradicts the configuration file",
-        condition: "`SLOT_IDS_CSV` is set and is not the list of `[slots] ids`.",
-        effect: "Two parts of the host would believe in different slots.",
+        condition: "`SLOT_IDS_CSV` is set and is not the list of `[slots] ids`, or a `WORKER_*` template is set and is not the one of `[web]`.",
+        effect: "Two parts of the host would believe in different slots, or in different places of one.",
         way_out: "Make the two the same.",
         bad: "SLOT_IDS_CSV=preview-1 with three slots in the file",
         good: "the same list in both",
@@ -1489,6 +1489,86 @@ catalogue! {
         way_out: "Install the units, correct `[systemd] backend_unit`, or use `manager = \"process\"`.",
         bad: "manager = \"systemd\" where no systemd runs",
         good: "manager = \"process\" on a laptop",
+    }
+    WebRelease "SG8501" Denied {
+        summary: "the published release cannot be followed",
+        condition: "`current` of the web root is no symbolic link to `releases/<name>`, nothing is published, or the release holds a symbolic link.",
+        effect: "Files from outside the release would be served to whoever asks.",
+        way_out: "Publish into `releases/<name>` and point `current` at exactly that; a directory without `current` and `releases` is served as it is.",
+        bad: "current -> /etc",
+        good: "current -> releases/42",
+    }
+    WebContent "SG8502" BadData {
+        summary: "the release cannot be served",
+        condition: "The release has no `index.html`, holds a socket, pipe or device, a name that is not UTF-8, a file that cannot be read, or more than 20,000 files, 256 MiB in memory, 256 files above 4 MiB or 16 levels.",
+        effect: "A half-built or endless release would be served.",
+        way_out: "Build the frontend completely and publish the result only.",
+        bad: "a release without index.html",
+        good: "a release with index.html",
+    }
+    WebRootForeign "SG8503" Denied {
+        summary: "the release lies in another slot's web root",
+        condition: "`--release` names the web root of another slot, or a directory beneath it.",
+        effect: "One slot's front would show another slot's branch.",
+        way_out: "Leave `--release` out, or name a directory of this slot.",
+        bad: "web-surface serve --slot preview-1 --release /srv/web-preview-2",
+        good: "web-surface serve --slot preview-1 --release /srv/web-preview-1",
+    }
+    FrontendPort "SG8504" Unavailable {
+        summary: "the frontend port of the slot cannot be used",
+        condition: "The system refuses to listen on 127.0.0.1:310n.",
+        effect: "No other port is tried: the port says which slot it is.",
+        way_out: "Find the program that holds the port, for instance with `ss -ltnp`, and end it if it does not belong there.",
+        bad: "a second web-surface for preview-1",
+        good: "one web-surface for each slot",
+    }
+    RequestPath "SG8511" Denied {
+        summary: "the path of a request has a second spelling",
+        condition: "The raw path holds `.` or `..` as a component, `//`, a backslash, an encoded slash, backslash, dot, percent sign, control or needlessly encoded character, bytes that are not UTF-8, or a first component that only some readers take for `/api`.",
+        effect: "The front and the backend could read one request as two different ones.",
+        way_out: "Send the path in its plain spelling.",
+        bad: "GET /api/../admin",
+        good: "GET /api/admin",
+    }
+    RequestForm "SG8512" Denied {
+        summary: "the form of a request is not accepted",
+        condition: "The target is a whole URL, an authority or `*`; the method is CONNECT or TRACE; `Transfer-Encoding` is not `chunked`; the body is larger than 100 MiB; or a page is asked for with another method than GET or HEAD.",
+        effect: "The front would act as a proxy for whatever the request names, or could be made to disagree with the backend on where a request ends.",
+        way_out: "Send the path alone, with a method that fits.",
+        bad: "GET http://127.0.0.1:8102/api",
+        good: "GET /api",
+    }
+    RequestHost "SG8513" Denied {
+        summary: "the host of a request is not this slot's",
+        condition: "`Host` is missing, stands twice, or is none of 127.0.0.1:310n, localhost:310n, preview<n>, and the name of `WORKER_SLOT_PREVIEW_HOST_TEMPLATE`.",
+        effect: "A page of another site, or another slot's name, would reach this slot's backend.",
+        way_out: "Ask by one of the slot's own names.",
+        bad: "Host: preview2 on the front of preview-1",
+        good: "Host: preview1",
+    }
+    RequestUpgrade "SG8514" Denied {
+        summary: "an upgrade to WebSocket is not accepted",
+        condition: "A request with `Upgrade: websocket` is not GET, has a body, lacks `Sec-WebSocket-Key` or version 13, or its `Origin` is not a page of this slot.",
+        effect: "Bytes after the answer would reach the backend unjudged, or a foreign page would talk to it as the user.",
+        way_out: "Open the WebSocket from a page of the slot itself.",
+        bad: "Origin: https://elsewhere.example",
+        good: "Origin: http://localhost:3101",
+    }
+    BackendUnavailable "SG8521" Unavailable {
+        summary: "the slot's backend does not accept connections",
+        condition: "Nothing listens on 127.0.0.1:810n; a request without a body was kept for five seconds, one with a body is answered at once.",
+        effect: "No other backend is tried.",
+        way_out: "Start the slot's backend.",
+        bad: "GET /api while the backend is stopped",
+        good: "GET /api while the backend restarts",
+    }
+    BackendFailed "SG8522" Unavailable {
+        summary: "the slot's backend did not answer",
+        condition: "The backend closed the connection before its answer, answered what is not HTTP, or sent no answer within 60 seconds.",
+        effect: "The request is not sent again, because it may have had its effect.",
+        way_out: "Look at the backend's own log.",
+        bad: "a backend that ends while it answers",
+        good: "a backend that answers",
     }
     SidecarOff "SG8701" Configuration {
         summary: "no sidecar is configured",

@@ -1,5 +1,6 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
+pub(crate) mod canary;
 pub(crate) mod dice;
 pub(crate) mod dump;
 pub(crate) mod environment;
@@ -16,3 +17,4 @@ pub(crate) mod redact;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod server;
+pub(crate) mod web;

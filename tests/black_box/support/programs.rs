@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 use super::environment;
 
 /// Every program of an installation.
-pub(crate) const PROGRAMS: [&str; 3] = ["slotguard", "migrate-runner", "runtime-wrapper"];
+pub(crate) const PROGRAMS: [&str; 4] =
+    ["slotguard", "migrate-runner", "runtime-wrapper", "web-surface"];
 
 /// Returns the path of a built program.
 pub(crate) fn program(name: &str) -> PathBuf {
