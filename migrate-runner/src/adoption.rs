@@ -11,7 +11,7 @@ use crate::executor::{Refused, applied, defect, ledger_table, refinery_refused};
 use crate::files::MigrationFile;
 use crate::history::{self, LEDGER};
 use crate::session::GuardedSession;
-use crate::transaction::{self, Failure, Work};
+use crate::transaction::{Failure, Transactions, Work};
 
 /// Records every file up to a version that the ledger does not hold yet.
 ///
@@ -60,7 +60,7 @@ impl Recorder<'_> {
             return Err(defect("refinery records other versions than were planned"));
         }
         let work = Work { file: "adopt", sql: "", ledger_rows: queries };
-        transaction::run(self.session, work, &mut None).await.map_err(Failure::into_denial)
+        Transactions::new(self.session).run(work, false).await.map_err(Failure::into_denial)
     }
 }
 

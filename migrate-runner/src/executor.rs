@@ -17,7 +17,7 @@ use crate::history::{self, HistoryRow, LEDGER};
 use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
-use crate::transaction::{self, Failure, LedgerState, Work};
+use crate::transaction::{Failure, Transactions, Work};
 
 /// The first pause before a blocked migration is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ pub(crate) struct Executor<'a> {
     observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
     refusal: Option<Denial>,
     limits: Limits,
-    ledger: Option<LedgerState>,
+    transactions: Transactions<'a>,
 }
 
 impl<'a> Executor<'a> {
@@ -56,7 +56,8 @@ impl<'a> Executor<'a> {
         limits: Limits,
     ) -> Self {
         let pending = pending.into();
-        Self { session, files, pending, observer, refusal: None, limits, ledger: None }
+        let transactions = Transactions::new(session);
+        Self { session, files, pending, observer, refusal: None, limits, transactions }
     }
 
     /// Returns why the run ended early, in our words if they are known.
@@ -99,7 +100,7 @@ impl<'a> Executor<'a> {
         let budget = Duration::from_secs(self.limits.retry.into());
         let mut pause = FIRST_PAUSE;
         loop {
-            let denial = match transaction::run(self.session, work, &mut self.ledger).await {
+            let denial = match self.transactions.run(work, !self.pending.is_empty()).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Refused(denial)) => return Err(denial),
                 Err(Failure::Blocked(denial)) => denial,

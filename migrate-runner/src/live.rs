@@ -17,7 +17,9 @@ pub(crate) const IDENTITY_COLUMN: &str = "(SELECT pg_catalog.json_build_object(\
      'in_recovery', pg_catalog.pg_is_in_recovery(), \
      'system_identifier', (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), \
      'oid', d.oid::pg_catalog.int8, \
-     'comment', pg_catalog.shobj_description(d.oid, 'pg_database')) \
+     'comment', (SELECT c.description FROM pg_catalog.pg_shdescription c \
+         WHERE c.objoid OPERATOR(pg_catalog.=) d.oid AND c.classoid OPERATOR(pg_catalog.=) \
+         'pg_catalog.pg_database'::pg_catalog.regclass::pg_catalog.oid)) \
      FROM pg_catalog.pg_database d \
      WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
 

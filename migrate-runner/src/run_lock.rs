@@ -21,7 +21,7 @@ const KEY: i64 = 0x736c_6f74_6775_6172;
 /// How long between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
-/// A condition on `pg_locks l`: it is the lock of a run on this database, and somebody has it.
+/// A condition on `pg_locks` or its function, as `l`: it is the lock of a run on this database, and somebody has it.
 ///
 /// The view shows the locks of every database, and every slot's run takes the same key.
 fn is_the_lock() -> String {
@@ -38,7 +38,7 @@ fn is_the_lock() -> String {
 /// A condition that is true while this session holds the lock.
 pub(crate) fn is_held() -> String {
     format!(
-        "EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {} \
+        "EXISTS (SELECT FROM pg_catalog.pg_lock_status() l WHERE {} \
          AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
         is_the_lock()
     )

@@ -173,18 +173,29 @@ impl GuardedSession {
         more: &str,
         refused: impl FnOnce(&Error) -> Denial,
     ) -> Result<Vec<SimpleQueryMessage>, Denial> {
-        // A pooler may have dropped the start-up options; texts were screened by this reading.
-        let text = format!(
-            "BEGIN; SET LOCAL standard_conforming_strings = on; SELECT {}, {more}",
-            live::IDENTITY_COLUMN
-        );
-        let answer = self.client.simple_query(&text).await.map_err(|error| refused(&error))?;
-        self.still_holds(&live::identity(&answer, 0)?)?;
+        let answer = self.client.simple_query(&beginning(more)).await;
+        let answer = answer.map_err(|error| refused(&error))?;
+        self.begun(&answer)?;
         Ok(answer)
+    }
+
+    /// Judges the answer to a [`beginning`]: nothing may run in the transaction before.
+    ///
+    /// # Errors
+    /// As [`GuardedSession::still_holds`].
+    pub(crate) fn begun(&self, answer: &[SimpleQueryMessage]) -> Result<(), Denial> {
+        self.still_holds(&live::identity(answer, 0)?)
     }
 
     /// Returns the client, for the modules of this crate that run SQL over it.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
+}
+
+/// Returns what begins a transaction and asks in it who the server is, and `more` behind that.
+pub(crate) fn beginning(more: &str) -> String {
+    // A pooler may have dropped the start-up options; texts were screened by this reading.
+    let identity = live::IDENTITY_COLUMN;
+    format!("BEGIN; SET LOCAL standard_conforming_strings = on; SELECT {identity}, {more}")
 }

@@ -5,14 +5,14 @@
 //! run left it. Afterwards nothing of the session is left but that lock.
 
 use guard::diagnostic::{Code, Denial, shown};
-use guard::migration::pieces;
+use guard::migration::{Piece, pieces};
 use tokio_postgres::{Error, SimpleQueryMessage};
 
 use crate::blockers::Watch;
 use crate::history::{self, LEDGER};
 use crate::live::cell;
 use crate::run_lock;
-use crate::session::GuardedSession;
+use crate::session::{GuardedSession, beginning};
 use crate::sql_error;
 
 /// Everything that a migration could leave behind in a session, but for the lock of the run:
@@ -65,85 +65,165 @@ pub(crate) struct Work<'a> {
     pub(crate) ledger_rows: &'a [&'a str],
 }
 
-/// Runs a text to its end and commits it; after any failure nothing of it stays.
+/// The transactions of a run, one behind the other in one session.
 ///
-/// # Errors
-/// Refuses another database than the confirmed one, what the server refuses, a text that ended its
-/// own transaction or lost the run's lock, and a ledger that somebody else changed.
-pub(crate) async fn run(
-    session: &GuardedSession,
-    work: Work<'_>,
-    ledger: &mut Option<LedgerState>,
-) -> Result<(), Failure> {
-    let done = in_transaction(session, work, ledger).await;
-    if done.is_err() {
-        // The connection may be gone, or the transaction ended; either way nothing stays open.
-        let _ = session.client().batch_execute("ROLLBACK").await;
-    }
-    done
+/// A message costs a way to the server and back, so what needs no answer to be sent is sent behind
+/// what it follows: the check behind the last statement, the next beginning behind the commit. Each
+/// answer is judged before anything rests on it.
+pub(crate) struct Transactions<'a> {
+    session: &'a GuardedSession,
+    ledger: Option<LedgerState>,
+    /// The server's answer to a beginning that was sent behind the last commit.
+    begun: Option<Answer>,
 }
 
-async fn in_transaction(
-    session: &GuardedSession,
-    work: Work<'_>,
-    ledger: &mut Option<LedgerState>,
-) -> Result<(), Failure> {
-    let ask = async |question: &str| {
-        let answer = session.client().simple_query(question).await;
-        answer.map_err(|error| sql_error::between(work.file, &error))
-    };
-    let digest = digest_column();
-    // What the run itself left behind is known; only the first text must look.
-    let look = if ledger.is_none() { format!(", {digest}") } else { String::new() };
-    let answer = session
-        .begin(&format!("pg_catalog.pg_current_xact_id(){look}"), |error| {
-            sql_error::between(work.file, error)
+type Answer = Vec<SimpleQueryMessage>;
+
+impl<'a> Transactions<'a> {
+    pub(crate) fn new(session: &'a GuardedSession) -> Self {
+        Self { session, ledger: None, begun: None }
+    }
+
+    /// Runs a text to its end and commits it; after any failure nothing of it stays. With
+    /// `another`, the next transaction is begun at once.
+    ///
+    /// # Errors
+    /// Refuses another database than the confirmed one, what the server refuses, a text that ended
+    /// its own transaction or lost the run's lock, and a ledger that somebody else changed.
+    pub(crate) async fn run(&mut self, work: Work<'_>, another: bool) -> Result<(), Failure> {
+        let done = self.in_transaction(work, another).await;
+        if done.is_err() {
+            self.begun = None;
+            // The connection may be gone, or the transaction ended; either way nothing stays open.
+            let _ = self.session.client().batch_execute("ROLLBACK").await;
+        }
+        done
+    }
+
+    async fn in_transaction(&mut self, work: Work<'_>, another: bool) -> Result<(), Failure> {
+        let (before, ours) = self.begin(work.file).await?;
+        let checked = self.statements(work).await?;
+        require_whole(work.file, &checked, &ours, &before)?;
+        let after = match work.ledger_rows {
+            [] => before,
+            rows => record(self.session, rows, &before).await?,
+        };
+        self.commit(work.file, &ours, another).await?;
+        self.ledger = Some(after);
+        Ok(())
+    }
+
+    /// Returns what the ledger must be like, and the transaction's number.
+    async fn begin(&mut self, file: &str) -> Result<(LedgerState, String), Denial> {
+        let answer = match self.begun.take() {
+            Some(answer) => answer,
+            None => {
+                let answer = self.session.client().simple_query(&beginning(&self.look())).await;
+                answer.map_err(|error| sql_error::between(file, &error))?
+            }
+        };
+        self.session.begun(&answer)?;
+        let before = match &self.ledger {
+            Some(known) => known.clone(),
+            None => ledger_state(&answer, 2)?,
+        };
+        let ours = cell(&answer, 1).ok_or_else(|| ended_itself(file))?;
+        Ok((before, ours.to_owned()))
+    }
+
+    /// What the run itself left behind is known; only the first text must look.
+    fn look(&self) -> String {
+        let digest = if self.ledger.is_some() { "NULL".to_owned() } else { digest_column() };
+        format!("pg_catalog.pg_current_xact_id(), {digest}")
+    }
+
+    /// Sends the statements one by one, so that each failure has its place, and returns the answer
+    /// to the check behind them.
+    async fn statements(&self, work: Work<'_>) -> Result<Answer, Failure> {
+        let client = self.session.client();
+        let (held, digest) = (run_lock::is_held(), digest_column());
+        let check = format!("SELECT pg_catalog.pg_current_xact_id_if_assigned(), {held}, {digest}");
+        let pieces = pieces(work.sql);
+        let Some((last, others)) = pieces.split_last() else {
+            return Ok(ask(self.session, work.file, &check).await?);
+        };
+        for (index, piece) in others.iter().enumerate() {
+            self.statement(work.file, index + 1, piece).await?;
+        }
+        // Where the statement fails, so does the check: nothing runs in a failed transaction.
+        let statement = self.statement(work.file, pieces.len(), last);
+        let (done, checked) = tokio::join!(biased; statement, client.simple_query(&check));
+        done?;
+        Ok(checked.map_err(|error| sql_error::between(work.file, &error))?)
+    }
+
+    async fn statement(&self, file: &str, number: usize, piece: &Piece<'_>) -> Result<(), Failure> {
+        if self.session.stop().is_up() {
+            return Err(interrupted(file).into());
+        }
+        let sent = self.session.client().simple_query(piece.text);
+        let (outcome, blockers) = Watch::new(self.session).over(sent).await;
+        let Err(error) = outcome else { return Ok(()) };
+        let denial = sql_error::statement(file, number, piece, &error);
+        Err(if is_lock_timeout(&error) {
+            Failure::Blocked(sql_error::blocked(file, &denial, blockers.as_deref()))
+        } else {
+            Failure::Refused(denial)
         })
-        .await?;
-    let ours = cell(&answer, 1).map(ToOwned::to_owned);
-    if ledger.is_none() {
-        *ledger = Some(ledger_state(&answer, 2)?);
     }
-    let Some(before) = ledger.as_ref() else { return Err(changed("no answer".to_owned()).into()) };
-    statements(session, work).await?;
-    let held = run_lock::is_held();
-    let check = format!("SELECT pg_catalog.pg_current_xact_id_if_assigned(), {held}, {digest}");
-    let answer = ask(&check).await?;
-    if ours.is_none() || cell(&answer, 0) != ours.as_deref() {
-        return Err(ended_itself(work.file).into());
+
+    /// Commits, and asks the server behind it whether it did: what it answers to a `COMMIT` of a
+    /// failed transaction is no error. The wiping ends with the commit's own message, so that no
+    /// later transaction can take it back.
+    async fn commit(&mut self, file: &str, ours: &str, another: bool) -> Result<(), Denial> {
+        let status = format!("pg_catalog.pg_xact_status('{ours}'::pg_catalog.xid8)");
+        let alone = format!("SELECT NULL, NULL, NULL, {status}");
+        let begin = || beginning(&format!("pg_catalog.pg_current_xact_id(), NULL, {status}"));
+        let next = if another { begin() } else { alone.clone() };
+        let client = self.session.client();
+        let commit = format!("COMMIT; {CLEAN}");
+        let (committed, next) =
+            tokio::join!(biased; client.simple_query(&commit), client.simple_query(&next));
+        // A deferred constraint was checked now.
+        committed.map_err(|error| sql_error::between(file, &error))?;
+        let (answer, begun) = match next {
+            Ok(answer) => (answer, another),
+            // A signal may have hit it; the commit before it has its own end.
+            Err(_) => {
+                let _ = client.batch_execute("ROLLBACK").await;
+                (ask(self.session, file, &alone).await?, false)
+            }
+        };
+        match cell(&answer, 3) {
+            Some("committed") => {
+                self.begun = begun.then_some(answer);
+                Ok(())
+            }
+            found => Err(not_committed(file, found)),
+        }
     }
-    if cell(&answer, 1) != Some("t") {
-        return Err(lost_lock(work.file).into());
-    }
-    require_same(before, &ledger_state(&answer, 2)?)?;
-    let after = match work.ledger_rows {
-        [] => before.clone(),
-        rows => record(session, rows, before).await?,
-    };
-    // A deferred constraint is checked now.
-    ask(&format!("COMMIT; {CLEAN}")).await?;
-    *ledger = Some(after);
-    Ok(())
 }
 
-/// Sends the statements one by one, so that each failure has its place.
-async fn statements(session: &GuardedSession, work: Work<'_>) -> Result<(), Failure> {
-    for (index, piece) in pieces(work.sql).iter().enumerate() {
-        if session.stop().is_up() {
-            return Err(interrupted(work.file).into());
-        }
-        let (outcome, blockers) =
-            Watch::new(session).over(session.client().simple_query(piece.text)).await;
-        if let Err(error) = outcome {
-            let denial = sql_error::statement(work.file, index + 1, piece, &error);
-            return Err(if is_lock_timeout(&error) {
-                Failure::Blocked(sql_error::blocked(work.file, &denial, blockers.as_deref()))
-            } else {
-                Failure::Refused(denial)
-            });
-        }
+async fn ask(session: &GuardedSession, file: &str, question: &str) -> Result<Answer, Denial> {
+    let answer = session.client().simple_query(question).await;
+    answer.map_err(|error| sql_error::between(file, &error))
+}
+
+/// Requires, before anything is recorded, that it is still the same transaction, that the run's lock
+/// is held, and that the ledger is as the run left it.
+fn require_whole(
+    file: &str,
+    checked: &Answer,
+    ours: &str,
+    before: &LedgerState,
+) -> Result<(), Denial> {
+    if cell(checked, 0) != Some(ours) {
+        return Err(ended_itself(file));
     }
-    Ok(())
+    if cell(checked, 1) != Some("t") {
+        return Err(lost_lock(file));
+    }
+    require_same(before, &ledger_state(checked, 2)?)
 }
 
 /// A statement that is cancelled says so itself; this is for the moments between two.
@@ -173,11 +253,18 @@ async fn record(
 }
 
 /// Number and digest of the ledger's rows, in one look: it is taken twice for each migration, so
-/// what it costs grows with the ledger. The text of every row would be hashed at three times that.
+/// what it costs grows with the ledger. Hashing the record as a whole costs twice as much.
 fn digest_column() -> String {
+    // The comparison has refused rows without a version, a time or a checksum.
+    let chain = ["coalesce(h.name, '')", "h.applied_on", "h.checksum"].iter().fold(
+        "h.version::pg_catalog.int8".to_owned(),
+        |seed, column| {
+            format!("pg_catalog.hashtextextended({column}::pg_catalog.text COLLATE pg_catalog.\"C\", {seed})")
+        },
+    );
     format!(
-        "(SELECT pg_catalog.concat(pg_catalog.count(*), ':', \
-         pg_catalog.sum(pg_catalog.hash_record_extended(h, 0))) FROM ONLY {LEDGER} h)"
+        "(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum({chain})) \
+         FROM ONLY {LEDGER} h)"
     )
 }
 
@@ -211,6 +298,15 @@ fn ended_itself(file: &str) -> Denial {
         format!("`{}` ended its own transaction and was not recorded", shown(file)),
         "another transaction than the one opened for it",
         "no BEGIN, COMMIT, ROLLBACK or their kind in a migration",
+    )
+}
+
+fn not_committed(file: &str, found: Option<&str>) -> Denial {
+    Denial::new(
+        Code::MigrationTransaction,
+        format!("the server did not commit `{}`", shown(file)),
+        format!("a transaction that is `{}`", shown(found.unwrap_or("unknown"))),
+        "a transaction that is `committed`",
     )
 }
 

@@ -32,7 +32,7 @@ use crate::run::MigrationRun;
 use crate::run_lock;
 use crate::screening::{require_clean, require_clean_texts};
 use crate::session::GuardedSession;
-use crate::transaction::{self, Failure, Work};
+use crate::transaction::{Failure, Transactions, Work};
 
 /// Largest file with seed data, in bytes.
 const MAX_SCRIPT: usize = 64 * 1024 * 1024;
@@ -136,10 +136,10 @@ async fn fill(console: &Console, filler: &AdminTarget, content: Content) -> Resu
     MigrationRun::new(session, content.set).apply(&mut observer).await?;
     let session = GuardedSession::open_seed(filler).await?;
     run_lock::take(&session, &Limits::default(), &mut |_| {}).await?;
-    let mut ledger = None;
+    let mut transactions = Transactions::new(&session);
     for (name, text) in &content.scripts {
         let work = Work { file: name, sql: text, ledger_rows: &[] };
-        transaction::run(&session, work, &mut ledger).await.map_err(Failure::into_denial)?;
+        transactions.run(work, false).await.map_err(Failure::into_denial)?;
         if console.format() == Format::Human {
             console.note(&format!("  ran       {name}"));
         }
