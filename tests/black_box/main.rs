@@ -29,6 +29,7 @@ mod seed;
 mod stream;
 mod suggestions;
 mod support;
+mod systemd;
 mod traps;
 mod web;
 mod web_corpus;

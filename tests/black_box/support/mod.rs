@@ -17,4 +17,5 @@ pub(crate) mod redact;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod server;
+pub(crate) mod systemd_box;
 pub(crate) mod web;

@@ -72,6 +72,15 @@ impl Run {
         self
     }
 
+    /// Lets another program start this one, which its first arguments say.
+    pub(crate) fn behind(mut self, program: &Path, front: &[&str]) -> Self {
+        let own = std::mem::replace(&mut self.path, program.to_owned());
+        let own = own.to_str().unwrap().to_owned();
+        let front = front.iter().map(|arg| (*arg).to_owned()).chain([own]);
+        self.args.splice(0..0, front);
+        self
+    }
+
     /// Chooses the format, in front of everything else.
     pub(crate) fn format(mut self, format: &str) -> Self {
         self.args.splice(0..0, ["--format".to_owned(), format.to_owned()]);
