@@ -41,9 +41,11 @@ const ENVIRONMENT_HEAD: &str = "\
 
 A program of a slot gets an environment built from nothing: what follows from the slot, what the
 configuration sets, `LANG`, `LC_*`, `TERM` and `TZ` with plain values, and what `[env] inherit` names
-exactly (`FEATURE_FLAGS`) or by its beginning (`FRONTEND_*`). Everything else is left out. The names below
-are treated specially; the first row that fits counts. Those of PostgreSQL, other database addresses, Node
-and the network count in any letter case. This page is made by `scripts/generate`.";
+exactly (`FEATURE_FLAGS`) or by its beginning (`FRONTEND_*`). From a service manager come `INVOCATION_ID`
+and `JOURNAL_STREAM`, `NOTIFY_SOCKET` and `WATCHDOG_*` where Unix sockets are open to the program, and
+`LISTEN_FDS` and `LISTEN_PID` for sockets on the slot's own port. Everything else is left out. The names
+below are treated specially; the first row that fits counts. Those of PostgreSQL, other database addresses,
+Node and the network count in any letter case. This page is made by `scripts/generate`.";
 
 fn environment(console: &Console) {
     console.line(ENVIRONMENT_HEAD);

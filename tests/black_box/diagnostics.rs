@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use guard::diagnostic::Code;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::canary::Canary;
+use crate::reset_interrupted;
+use crate::support::parent::Parent;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
@@ -305,11 +308,6 @@ const PROGRAMS: &[Scenario] = &[
     (Code::PathMissing, End::Refused, |place| {
         exec(place, &["--worktree", &place.text("previews/gone")], &["/bin/cat", "--version"])
     }),
-    (Code::SandboxUnavailable, End::Refused, |place| {
-        let run = exec(place, &[], &["/bin/cat", "--version"]);
-        place.configure(&format!("{PINNED}[sandbox]\nrequire = [\"fs\"]\n"));
-        run
-    }),
     (Code::ProgramNotRunnable, End::Refused, |place| {
         place.write_program("bin/own", "no interpreter line\n");
         exec(place, &[], &[&place.text("bin/own")])
@@ -324,6 +322,53 @@ fn programs_and_paths() {
     let worktree = place.text("previews/feature");
     let outcome = exec(&place, &["--worktree", &worktree], &["/bin/cat", "--version"]).run();
     assert!(outcome.accepted().stdout.contains("cat"), "{outcome:?}");
+}
+
+/// Prepares the wrapper with a program that ends at once, and these lines in `[sandbox]`.
+fn exec_within(place: &Place, sandbox: &str) -> Run {
+    let run = exec(place, &["--worktree", &place.text("previews/feature")], &["/bin/true"]);
+    let program = "[programs.nothing]\npath = \"/bin/true\"\n";
+    place.configure(&format!("{PINNED}{program}[sandbox]\n{sandbox}\n"));
+    run
+}
+
+const SANDBOXES: &[Scenario] = &[
+    (Code::SandboxUnavailable, End::Refused, |place| {
+        exec_within(place, "").under(Parent::WithoutLandlock)
+    }),
+    (Code::SandboxIncomplete, End::Refused, |place| {
+        exec_within(place, "").under(Parent::Domains(16))
+    }),
+    (Code::ProgramTreeClosed, End::Refused, |place| {
+        std::fs::create_dir(place.path("lib")).unwrap();
+        place.install(Path::new("/bin/true"), "bin/own");
+        exec(place, &[], &[&place.text("bin/own")])
+    }),
+    (Code::SandboxPath, End::Refused, |place| {
+        symlink(place.path("empty"), place.path("current")).unwrap();
+        exec_within(place, &format!("read = [\"{}\"]", place.text("current")))
+    }),
+    (Code::ListenSocketsDropped, End::Warned, |place| {
+        exec_within(place, "").with("LISTEN_FDS", "1").with("LISTEN_PID", "1")
+    }),
+    (Code::EnvFileInWorktree, End::Warned, |place| {
+        place.write("previews/feature/.env", 0o600, "PGPASSWORD=s3cret\n");
+        exec_within(place, "")
+    }),
+    (Code::SandboxOff, End::Warned, |place| exec_within(place, "require = []")),
+];
+
+#[test]
+fn sandboxes() {
+    play(SANDBOXES);
+    let place = Place::new();
+    exec_within(&place, "").under(Parent::Domains(15)).run().accepted();
+    let place = Place::new();
+    exec_within(&place, "require = []").under(Parent::WithoutLandlock).run().started();
+    place.write("previews/feature/.env", 0o600, "LOG_LEVEL=debug\n");
+    exec_within(&place, &format!("read = [\"{}\"]", place.text("empty"))).run().accepted();
+    place.write("previews/feature/.env", 0o600, "PGHOST=x\n");
+    exec_within(&place, "dotenv_in_worktree = \"refuse\"").run().refused(Code::EnvFile);
 }
 
 fn plan(place: &Place, migrations: &str) -> Run {
@@ -787,6 +832,7 @@ fn requests_to_a_front() {
 }
 
 fn demo(place: &Place, program: &std::path::Path) -> Run {
+fn demo(place: &Place, program: &Path) -> Run {
     let sample = fixtures::sample_app();
     std::fs::create_dir_all(place.path("tmp")).unwrap();
     Run::at(program, &["demo", "--sample", sample.to_str().unwrap()])
@@ -938,6 +984,7 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::PortUndecidable, "needs a backend of another user, and a caller who is not root"),
     (Code::ManagerUnavailable, "says what the host's own manager says; shown in systemd.rs"),
     (Code::DescriptorsOpen, "needs a kernel older than 5.11"),
+    (Code::NotASlotUser, "depends on who runs the tests; shown in sandbox.rs"),
     (Code::Internal, "a defect; none is known"),
     (Code::SidecarOff, "no program gives it yet"),
     (Code::SidecarUpstream, "no program gives it yet"),
@@ -974,6 +1021,8 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
         &[FRONT_PORT],
     ]
     .concat();
+    let tables =
+        [SLOTS, TARGETS, ENVIRONMENTS, PROGRAMS, SANDBOXES, FILES, DEMOS, CONFIGURATIONS].concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();
     let live = [LIVE, LEDGERS, STAMPS, ADMINISTRATORS].concat();
     shown.extend(live.iter().map(|(code, _)| *code));

@@ -6,6 +6,7 @@ pub(crate) mod dump;
 pub(crate) mod environment;
 pub(crate) mod hold;
 pub(crate) mod observer;
+pub(crate) mod parent;
 pub(crate) mod place;
 pub(crate) mod pooler;
 pub(crate) mod ports;

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use step_report::exit::ExitStatus;
 
+use super::parent::Parent;
 use super::programs;
 use super::raw_exec::RawExec;
 use super::redact::Redactor;
@@ -32,6 +33,7 @@ pub(crate) struct Run {
     /// Further entries, as they are.
     entries: Vec<String>,
     stdin: String,
+    parents: Vec<Parent>,
 }
 
 impl Run {
@@ -45,7 +47,8 @@ impl Run {
         let args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
         let path = path.to_owned();
         let (environment, entries) = (Vec::new(), Vec::new());
-        Self { path, args, environment, entries, stdin: String::new() }
+        let (stdin, parents) = (String::new(), Vec::new());
+        Self { path, args, environment, entries, stdin, parents }
     }
 
     /// Adds a variable.
@@ -63,6 +66,12 @@ impl Run {
     /// Gives text on standard input.
     pub(crate) fn with_stdin(mut self, text: &str) -> Self {
         text.clone_into(&mut self.stdin);
+        self
+    }
+
+    /// Has the program started by such a parent.
+    pub(crate) fn under(mut self, parent: Parent) -> Self {
+        self.parents.push(parent);
         self
     }
 
@@ -149,6 +158,7 @@ impl Run {
         let mut command = Command::new(&self.path);
         let variables = self.environment.iter().map(|(name, value)| (name, value));
         command.args(&self.args).env_clear().envs(variables).stderr(Stdio::piped());
+        self.parents.iter().for_each(|parent| parent.arrange(&mut command));
         if !self.entries.is_empty() {
             let variables = self.environment.iter().map(|(name, value)| format!("{name}={value}"));
             let entries = variables.chain(self.entries.iter().cloned());
@@ -180,6 +190,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the program says a text on standard output; returns whether it did before its end.
     pub(crate) fn says(&mut self, text: &str) -> bool {
         for _ in 0..TRIES {
@@ -281,10 +296,18 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn accepted(&self) -> &Self {
         assert_eq!(self.status, Some(0), "{self:#?}");
-        let said = self.said();
+        let said = without_identity(&self.said());
         for finding in ["error[", "warning[", "\"denied\"", "\"code\":\"SG"] {
             assert!(!said.contains(finding), "{finding}: {self:#?}");
         }
+        self
+    }
+
+    /// Expects that a program was started and ended well, whatever was warned of.
+    #[track_caller]
+    pub(crate) fn started(&self) -> &Self {
+        assert_eq!(self.status, Some(0), "{self:#?}");
+        assert!(self.stderr.contains("exec.start"), "nothing was started: {self:#?}");
         self
     }
 
@@ -311,8 +334,34 @@ impl Outcome {
             }
         }
         let status = self.status.map_or_else(|| "signal".to_owned(), |status| status.to_string());
-        redactor.redact(&format!("{text}--- exit {status}\n"))
+        redactor.redact(&without_identity(&format!("{text}--- exit {status}\n")))
     }
+}
+
+/// Leaves out that the program runs as root: that is the choice of who runs the tests.
+fn without_identity(text: &str) -> String {
+    let code = Code::NotASlotUser;
+    let mut kept = String::new();
+    let mut lines = text.split_inclusive('\n');
+    while let Some(line) = lines.next() {
+        if line.starts_with(&format!("warning[{code}]")) {
+            lines.next(); // Its help.
+            continue;
+        }
+        let object = format!("{{\"code\":\"{code}\"");
+        match line.split_once(&object).and_then(|(a, rest)| Some((a, rest.split_once('}')?.1))) {
+            Some((front, rest)) => {
+                let (front, rest) = match front.strip_suffix(',') {
+                    Some(front) => (front, rest),
+                    None => (front, rest.strip_prefix(',').unwrap_or(rest)),
+                };
+                kept.push_str(front);
+                kept.push_str(rest);
+            }
+            None => kept.push_str(line),
+        }
+    }
+    kept
 }
 
 /// Compares a text with its snapshot in `black_box/snapshots`.
