@@ -45,7 +45,9 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
         Verb::Status(_) => desk.status(),
         Verb::Health(_) => desk.health(&mut report),
     };
-    let denial = desk.look(&mut report).and(done).err();
+    // What cannot be looked at must not hide why the verb failed.
+    let looked = desk.look(&mut report);
+    let denial = done.and(looked).err();
     // What the backend said helps where it is looked at, and where it was started in vain.
     if verb == "status" || denial.is_some() && report.outcome.is_some() {
         report.log = desk.backend.last_lines();
