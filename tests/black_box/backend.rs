@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use guard::diagnostic::Code;
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::ports;
 use crate::support::preview::{Connection, Preview, process, said};
 use crate::support::processes::{Process, wait_for_end};
+use crate::support::run::Run;
 
 #[test]
 fn pl_3_a_backend_lives_from_start_to_stop() {
@@ -211,8 +213,7 @@ fn a_recycled_id_is_nobody_of_the_slot() {
     let noted = preview.run(1);
     preview.stopped(1);
     // An innocent process with the id that the keeper had.
-    let mut innocent =
-        crate::support::run::Run::at(std::path::Path::new("/bin/sleep"), &["1000"]).start();
+    let mut innocent = Run::at(Path::new("/bin/sleep"), &["1000"]).start();
     let looked = Process::look(i32::try_from(innocent.id()).unwrap()).unwrap();
     let mut changed = noted.clone();
     changed["keeper"]["pid"] = json!(innocent.id());
@@ -293,4 +294,38 @@ fn se_1_a_refusal_of_the_wrapper_arrives_as_it_was_said() {
     // Only who runs the program finds out that it does not run.
     preview.place().write_program("bin/sample-backend", "no interpreter line\n");
     preview.backend("start", 1, &[]).run().denied(Code::ProgramNotRunnable);
+}
+
+#[test]
+fn pl_6_a_slot_is_freed_only_after_its_backend_has_stopped() {
+    let preview = Preview::new();
+    let slot = |verb: &str, more: &[&str]| {
+        let config = preview.place().config();
+        let front = ["slot", verb, "--config", &config, "--slot", "preview-1"];
+        Run::new("slotguard", &[&front, more].concat())
+    };
+    let claim =
+        || said(slot("claim", &["--owner", "test"]).run().accepted())["generation"].to_string();
+    let first = claim();
+    preview.start(1, "backend").run().denied(Code::LeaseHeld);
+    let wrong = preview.start(1, "backend").and(&["--lease", "99"]).run();
+    wrong.denied(Code::LeaseGeneration);
+    let started = preview.start(1, "backend").and(&["--lease", &first]).run();
+    let started = said(started.accepted());
+    assert_eq!(started["record"]["lease_generation"].to_string(), first);
+    let running = process(&started);
+    for verb in ["stop", "restart"] {
+        preview.backend(verb, 1, &[]).run().denied(Code::LeaseHeld);
+    }
+    assert!(running.is_running());
+    slot("release", &["--lease", &first]).run().accepted();
+    assert!(!running.is_running());
+
+    // What the former holder ran comes back neither by its record nor by its generation.
+    preview.backend("start", 1, &["--lease", &first]).run().denied(Code::LeaseGeneration);
+    let second = claim();
+    preview.backend("start", 1, &["--lease", &second]).run().denied(Code::LeaseGeneration);
+    preview.start(1, "backend").and(&["--lease", &second]).run().accepted();
+    preview.backend("restart", 1, &["--lease", &second]).run().accepted();
+    slot("release", &["--lease", &second]).run().accepted();
 }

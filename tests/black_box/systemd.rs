@@ -128,13 +128,16 @@ fn a_unit_that_forks_twice_and_ignores_sigterm_is_ended() {
     let said = said(units.start(1, "escapes").and(&["--no-wait"]).run().accepted());
     let mut pids = vec![said["pid"].as_i64().unwrap()];
     let escaped = units.preview.place().path("previews/feature/escaped");
-    while pids.len() < 3 {
-        std::thread::sleep(Duration::from_millis(20));
+    for _ in 0..600 {
+        if pids.len() == 3 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
         let text = std::fs::read_to_string(&escaped).unwrap_or_default();
         pids.truncate(1);
         pids.extend(text.lines().filter_map(|line| line.parse::<i64>().ok()));
     }
-    assert!(pids.iter().all(|pid| units.is_running(*pid)), "{pids:?}");
+    assert!(pids.len() == 3 && pids.iter().all(|pid| units.is_running(*pid)), "{pids:?}");
     let stopped = units.stopped(1);
     assert!(!pids.iter().any(|pid| units.is_running(*pid)), "{pids:?}");
     assert_eq!(stopped["unit"]["result"], "timeout", "{stopped}");

@@ -57,7 +57,6 @@ pub struct Backend {
     policy: LifecyclePolicy,
     directory: RunDirectory,
     keeping: Kept,
-    keeper: KeeperProgram,
 }
 
 #[derive(Debug)]
@@ -93,12 +92,7 @@ impl Backend {
     ///
     /// # Errors
     /// Refuses a state root that cannot be used.
-    pub fn open(
-        state: &StateRoot,
-        slot: SlotId,
-        policy: &LifecyclePolicy,
-        keeper: KeeperProgram,
-    ) -> Result<Self, Denial> {
+    pub fn open(state: &StateRoot, slot: SlotId, policy: &LifecyclePolicy) -> Result<Self, Denial> {
         let stop_timeout = policy.stop_timeout;
         let keeping = match policy.manager {
             Manager::Process => Kept::Host(Host::new(state, slot, stop_timeout)),
@@ -109,7 +103,7 @@ impl Backend {
             }),
         };
         let directory = RunDirectory::open(state, slot)?;
-        Ok(Self { slot, policy: policy.clone(), directory, keeping, keeper })
+        Ok(Self { slot, policy: policy.clone(), directory, keeping })
     }
 
     /// Waits for the right to change the backend.
@@ -220,9 +214,9 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// Refuses as the wrapper does, and when the manager cannot start it.
-    pub fn start(&self) -> Result<(), Denial> {
+    pub fn start(&self, keeper: &KeeperProgram) -> Result<(), Denial> {
         match &self.backend.keeping {
-            Kept::Host(host) => host.start(&self.backend.keeper),
+            Kept::Host(host) => host.start(keeper),
             Kept::Systemd(unit) => unit.start(),
         }
     }
@@ -231,11 +225,11 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// As [`Locked::stop`] and [`Locked::start`].
-    pub fn restart(&self) -> Result<(), Denial> {
+    pub fn restart(&self, keeper: &KeeperProgram) -> Result<(), Denial> {
         match &self.backend.keeping {
             Kept::Host(_) => {
                 self.stop()?;
-                self.start()
+                self.start(keeper)
             }
             Kept::Systemd(unit) => unit.restart(),
         }

@@ -61,6 +61,7 @@ struct Desk {
     loaded: LoadedConfig,
     state: StateRoot,
     backend: Backend,
+    keeper: KeeperProgram,
 }
 
 impl Desk {
@@ -75,8 +76,8 @@ impl Desk {
             Denial::new(guard::diagnostic::Code::Internal, message, error.to_string(), "a path")
         })?;
         let keeper = KeeperProgram { program: sibling::beside("slotguard")?, config };
-        let backend = Backend::open(&state, slot, &loaded.config.lifecycle, keeper)?;
-        Ok(Self { slot, loaded, state, backend })
+        let backend = Backend::open(&state, slot, &loaded.config.lifecycle)?;
+        Ok(Self { slot, loaded, state, backend, keeper })
     }
 
     fn start(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
@@ -91,7 +92,7 @@ impl Desk {
             self.clear(&locked, &seen)?;
             locked.require_port()?;
             self.prepare(&wanted, report)?;
-            locked.start()?;
+            locked.start(&self.keeper)?;
             report.outcome = Some(Outcome::Started);
         }
         self.wait(options, report)
@@ -103,7 +104,7 @@ impl Desk {
         let wanted = self.wanted(options, &acting)?;
         locked.require_port()?;
         self.prepare(&wanted, report)?;
-        locked.restart()?;
+        locked.restart(&self.keeper)?;
         report.outcome = Some(Outcome::Restarted);
         self.wait(options, report)
     }

@@ -1,25 +1,20 @@
 //! Stopping a slot's backend before the slot is freed.
 
 use guard::config::Config;
-use guard::diagnostic::{Code, Denial};
+use guard::diagnostic::Denial;
 use guard::slot::SlotId;
+use slot_runtime::lifecycle::Backend;
+use slot_runtime::{StateRoot, record};
 
 /// Returns what stops a slot's backend; it takes no admission, since whoever frees a slot calls it.
 ///
-/// A slot without a record has no backend under management, and there is nothing to stop. One with
-/// a record is not freed from here.
+/// A slot without a record has no backend under management, and there is nothing to stop.
 pub(super) fn stopper(config: &Config) -> impl FnMut(SlotId) -> Result<(), Denial> {
-    let state = config.roots.state.as_str().to_owned();
     move |slot| {
-        let record = format!("{state}/records/{slot}.json");
-        match std::fs::symlink_metadata(&record) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(Denial::new(
-                Code::LeaseBusy,
-                format!("{slot} has a backend under management, which must be stopped first"),
-                "a record of what the slot runs",
-                "a slot without a backend",
-            )),
+        let state = StateRoot::open_or_create(&config.roots)?;
+        if record::find(&state, slot)?.is_none() {
+            return Ok(());
         }
+        Backend::open(&state, slot, &config.lifecycle)?.lock()?.stop().map(drop)
     }
 }

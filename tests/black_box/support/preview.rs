@@ -15,7 +15,7 @@ use super::server::Server;
 use super::{ports, programs};
 
 /// Misbehaving backends, as scripts of a worktree.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 4] = [
     ("crashes.sh", "echo 'cannot go on' >&2\nexit 3\n"),
     ("hangs.sh", "echo waiting >&2\nexec sleep 1000\n"),
     // Its children leave the session, lose their parent and do not listen to SIGTERM.
@@ -23,17 +23,16 @@ const SCRIPTS: [(&str, &str); 5] = [
         "escapes.sh",
         "trap '' TERM\n\
          for round in 1 2; do\n\
-           (setsid sh -c 'trap \"\" TERM; echo $$ >>escaped; while :; do sleep 1; done' &)\n\
+           (setsid sh -c 'trap \"\" TERM; echo $$ >>escaped; sleep 300' &)\n\
          done\n\
          while [ \"$(wc -l <escaped)\" -lt 2 ]; do sleep 0.05; done 2>/dev/null\n\
          echo escaped >&2\n\
-         while :; do sleep 1; done\n",
+         for second in $(seq 300); do sleep 1; done\n",
     ),
     (
         "talks.sh",
         "head -c 20000000 /dev/zero | tr '\\000' 'x' | fold -w 99\necho\necho said\nexec sleep 1000\n",
     ),
-    ("listens.sh", "exec \"$1\"\n"),
 ];
 
 /// A server, the ports of the slots and a configuration for backends; whatever a test starts is

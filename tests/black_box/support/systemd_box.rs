@@ -43,7 +43,7 @@ impl SystemdBox {
         }
         let target = format!("{TARGET} {}\n", wants.join(" "));
         place.write("units/box.target", 0o644, &target);
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/black_box/support/boot.sh");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/boot-systemd.sh");
         let programs =
             programs::program("slotguard").parent().unwrap().to_str().unwrap().to_owned();
         let args = [script, &place.text(""), &programs];

@@ -1,6 +1,6 @@
 # Boots a systemd of its own on an overlay of this host, with a directory and the programs shared.
 #
-#   sh boot.sh DIRECTORY PROGRAMS
+#   sh boot-systemd.sh DIRECTORY PROGRAMS
 #
 # Its units are those of DIRECTORY/units; the first line of output is its control group.
 set -eu
