@@ -10,7 +10,6 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::canary::Canary;
-use crate::reset_interrupted;
 use crate::support::parent::Parent;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
@@ -831,7 +830,6 @@ fn requests_to_a_front() {
     }
 }
 
-fn demo(place: &Place, program: &std::path::Path) -> Run {
 fn demo(place: &Place, program: &Path) -> Run {
     let sample = fixtures::sample_app();
     std::fs::create_dir_all(place.path("tmp")).unwrap();
@@ -1014,6 +1012,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
         TARGETS,
         ENVIRONMENTS,
         PROGRAMS,
+        SANDBOXES,
         FILES,
         DEMOS,
         CONFIGURATIONS,
@@ -1021,8 +1020,6 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
         &[FRONT_PORT],
     ]
     .concat();
-    let tables =
-        [SLOTS, TARGETS, ENVIRONMENTS, PROGRAMS, SANDBOXES, FILES, DEMOS, CONFIGURATIONS].concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();
     let live = [LIVE, LEDGERS, STAMPS, ADMINISTRATORS].concat();
     shown.extend(live.iter().map(|(code, _)| *code));
