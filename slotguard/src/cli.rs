@@ -9,6 +9,7 @@ use step_report::logs::LogOption;
 use crate::options::{Check, Demo, Doctor, Page};
 use crate::slot::SlotCommand;
 use crate::{backend, check, demo, doctor, explain, pages, request, schema, slot};
+use crate::{check, demo, doctor, explain, install, pages, request, schema, slot};
 
 /// Preview environments that cannot hurt production
 ///
@@ -67,6 +68,13 @@ enum Command {
     /// The cluster is compared with what provisioning makes if a superuser is named. 65 when
     /// anything needs mending.
     Doctor(Doctor),
+    /// Write units, users, directories, runtime scripts and a configuration to start with
+    ///
+    /// Only files are written, and only beneath --root; a manifest lists them. The configuration that
+    /// is there stays. What is left to be run is printed.
+    Install(install::Install),
+    /// Remove exactly what install wrote
+    Uninstall(install::Uninstall),
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
     /// Print the JSON Schema of an output, or list all of them
@@ -99,6 +107,8 @@ pub fn main() -> ExitStatus {
         Command::Keep(options) => backend::keep(options),
         Command::Slot(command) => slot::run(&console, command),
         Command::Doctor(options) => doctor::run(&console, options),
+        Command::Install(options) => install::install(&console, options),
+        Command::Uninstall(options) => install::uninstall(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Schema { name } => schema::run(&console, name.as_deref()),
         Command::Completions { shell } => completions(*shell),

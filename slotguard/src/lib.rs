@@ -9,6 +9,7 @@ pub mod cli;
 mod demo;
 mod doctor;
 mod explain;
+mod install;
 mod options;
 mod pages;
 mod request;

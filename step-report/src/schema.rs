@@ -11,6 +11,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("diagnostic", include_str!("../schemas/diagnostic.json")),
     ("doctor", include_str!("../schemas/doctor.json")),
     ("event", include_str!("../schemas/event.json")),
+    ("install", include_str!("../schemas/install.json")),
     ("lease", include_str!("../schemas/lease.json")),
     ("leases", include_str!("../schemas/leases.json")),
     ("exec-plan", include_str!("../schemas/exec-plan.json")),

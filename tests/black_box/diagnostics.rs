@@ -14,8 +14,10 @@ use crate::support::parent::Parent;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
+use crate::support::{ports, programs};
 use crate::support::{ports, programs, web};
 use crate::{backend_codes, leases, reset_interrupted};
+use crate::{install, leases, reset_interrupted};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -1029,6 +1031,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     // In the module `runs`.
     shown.extend([Code::RunLocked, Code::MigrationBlocked, Code::LedgerChanged]);
     shown.extend(leases::SHOWN);
+    shown.extend(install::SHOWN);
     shown.extend(URL_CODES);
     shown.extend(SCREENED);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);

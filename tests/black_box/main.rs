@@ -12,6 +12,7 @@ mod doctor;
 mod help;
 mod hostile_parent;
 mod identity;
+mod install;
 mod layering;
 mod lease_soak;
 mod leases;

@@ -1378,6 +1378,54 @@ catalogue! {
         bad: "an act ten minutes before the end of the lease",
         good: "an act two hours before it",
     }
+    InstallPath "SG8301" Usage {
+        summary: "a path cannot stand in a unit or a script",
+        condition: "The directory of the programs or of the scripts, or the state root, holds a blank, a `%` or another character that a unit or a shell reads as something else.",
+        effect: "A unit would start another program than the one that was meant.",
+        way_out: "Install to a path of letters, digits, `.`, `_`, `-` and `/`.",
+        bad: "slotguard install --scripts '/srv/my scripts'",
+        good: "slotguard install --scripts /srv/my-scripts",
+    }
+    InstallInTheWay "SG8302" BadData {
+        summary: "a file that was not installed is in the way",
+        condition: "Where `slotguard install` would write a file there is another one that it did not write.",
+        effect: "Somebody's file would be overwritten.",
+        way_out: "Move the file away, then install again.",
+        bad: "slotguard install over a slot-backend@.service of one's own",
+        good: "slotguard install where there is none",
+    }
+    InstallChanged "SG8303" BadData {
+        summary: "an installed file was changed since",
+        condition: "A file that `slotguard install` wrote holds something else now; the configuration does not count.",
+        effect: "Somebody's change would be lost.",
+        way_out: "Put the change into a drop-in or aside and restore the file; or remove the others with `slotguard uninstall --keep-changed`.",
+        bad: "slotguard uninstall after an edit of slot-backend@.service",
+        good: "slotguard uninstall with the edit in a drop-in",
+    }
+    NotInstalled "SG8304" InputMissing {
+        summary: "nothing is installed there",
+        condition: "Beneath the root there is no manifest of an installation.",
+        effect: "It cannot be told what to remove.",
+        way_out: "Name the root that was installed to with `--root`.",
+        bad: "slotguard uninstall --root /tmp",
+        good: "slotguard uninstall --root DIR after slotguard install --root DIR",
+    }
+    InstallManifest "SG8305" BadData {
+        summary: "it cannot be told what was installed",
+        condition: "The manifest of an installation cannot be read, or was not written by this program.",
+        effect: "Files could be removed that were never installed.",
+        way_out: "Restore `/etc/slotguard/installed.json`, or remove the files by hand.",
+        bad: "an edited manifest",
+        good: "the manifest as it was written",
+    }
+    InstallUnwritable "SG8306" Unavailable {
+        summary: "a file of the installation cannot be read, written or removed",
+        condition: "The system refuses it, or something that is no regular file stands in its place.",
+        effect: "The installation would be half of one.",
+        way_out: "See to the file and its directory, then run the command again: it does what is left.",
+        bad: "a directory in the place of a script",
+        good: "no such directory",
+    }
     RecordMissing "SG8401" InputMissing {
         summary: "the slot has no record",
         condition: "A start from the record was asked for, and no start or publish has written one.",

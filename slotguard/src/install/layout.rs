@@ -1,0 +1,254 @@
+//! What an installation consists of: every file, where it lies and what is in it.
+//!
+//! The texts are the files of `deploy/`. Nothing here touches the machine.
+
+use guard::diagnostic::{Code, Denial, shown};
+use guard::path::AbsolutePath;
+use guard::slot::{SlotId, SlotSet};
+
+/// The programs' directory as the texts name it.
+const PROGRAMS: &str = "/usr/local/bin/";
+/// The state root as the texts name it.
+const STATE: &str = "/var/lib/slotguard/state";
+
+const UNITS: &str = "/etc/systemd/system";
+
+/// The configuration that an installation starts with.
+pub(super) const CONFIG: &str = "/etc/slotguard/slotguard.toml";
+
+/// A file as it shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// Where, beneath the root.
+    pub(super) path: String,
+    pub(super) mode: u32,
+    pub(super) content: String,
+    /// Whether one that is there already stays as it is, whatever is in it.
+    pub(super) keeps_existing: bool,
+}
+
+/// The paths of a host that the texts name.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    /// The directory of the programs.
+    pub(super) programs: AbsolutePath,
+    /// The directory of the runtime scripts.
+    pub(super) scripts: AbsolutePath,
+    /// The state root.
+    pub(super) state: AbsolutePath,
+}
+
+impl Paths {
+    /// Requires that the paths mean in a unit and in a script what they mean here.
+    ///
+    /// # Errors
+    /// Refuses a path with a blank, a `%` or anything else that is special there.
+    pub(super) fn require_plain(&self) -> Result<(), Denial> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+        let paths = [&self.programs, &self.scripts, &self.state];
+        match paths.iter().find(|path| !path.as_str().bytes().all(plain)) {
+            None => Ok(()),
+            Some(path) => Err(Denial::new(
+                Code::InstallPath,
+                "a path cannot be written into a unit or a script as it is",
+                format!("`{}`", shown(path.as_str())),
+                "letters, digits, `.`, `_`, `-` and `/`",
+            )),
+        }
+    }
+}
+
+const BACKEND: &str = include_str!("../../../deploy/systemd/slot-backend@.service");
+const SOCKET: &str = include_str!("../../../deploy/systemd/slot-backend@.socket");
+const SOCKET_PORT: &str = include_str!("../../../deploy/systemd/socket-port.conf");
+const SLICE: &str = include_str!("../../../deploy/systemd/slotguard.slice");
+const SLOT_LIMITS: &str =
+    include_str!("../../../deploy/systemd/slotguard-preview-.slice.d/limits.conf");
+const REAPER: &str = include_str!("../../../deploy/systemd/slotguard-reaper.service");
+const REAPER_TIMER: &str = include_str!("../../../deploy/systemd/slotguard-reaper.timer");
+const USERS: &str = include_str!("../../../deploy/sysusers.d/slotguard.conf");
+const DIRECTORIES: &str = include_str!("../../../deploy/tmpfiles.d/slotguard.conf");
+const START_CONFIG: &str = include_str!("../../../deploy/config/slotguard.toml");
+const SCRIPT: &str = include_str!("../../../deploy/scripts/slot-verb");
+
+/// Lists every file of an installation for these slots.
+pub(super) fn files(slots: &SlotSet, paths: &Paths) -> Vec<File> {
+    let mut files: Vec<File> = [
+        ("slot-backend@.service", BACKEND),
+        ("slot-backend@.socket", SOCKET),
+        ("slotguard.slice", SLICE),
+        ("slotguard-preview-.slice.d/limits.conf", SLOT_LIMITS),
+        ("slotguard-reaper.service", REAPER),
+        ("slotguard-reaper.timer", REAPER_TIMER),
+    ]
+    .into_iter()
+    .map(|(name, text)| file(format!("{UNITS}/{name}"), text.to_owned()))
+    .collect();
+    files.extend(slots.iter().map(socket_port));
+    files.push(file("/etc/sysusers.d/slotguard.conf".to_owned(), per_slot(USERS, slots)));
+    files.push(file("/etc/tmpfiles.d/slotguard.conf".to_owned(), per_slot(DIRECTORIES, slots)));
+    files.push(start_config(slots));
+    files.extend(SCRIPTS.iter().map(|script| script.file(paths)));
+    for file in &mut files {
+        file.content = file
+            .content
+            .replace(PROGRAMS, &format!("{}/", paths.programs.as_str()))
+            .replace(STATE, paths.state.as_str());
+    }
+    files
+}
+
+fn file(path: String, content: String) -> File {
+    File { path, mode: 0o644, content, keeps_existing: false }
+}
+
+/// The port is computed from the slot.
+fn socket_port(slot: SlotId) -> File {
+    let text = SOCKET_PORT.replace("{backend_port}", &slot.backend_port().to_string());
+    file(format!("{UNITS}/slot-backend@{slot}.socket.d/port.conf"), text)
+}
+
+/// Writes a line that holds `{id}` once for each slot.
+fn per_slot(text: &str, slots: &SlotSet) -> String {
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        if line.contains("{id}") {
+            out.extend(slots.iter().map(|slot| line.replace("{id}", &slot.to_string())));
+        } else {
+            out.push_str(line);
+        }
+    }
+    out
+}
+
+fn start_config(slots: &SlotSet) -> File {
+    let ids: Vec<String> = slots.iter().map(|slot| format!("\"{slot}\"")).collect();
+    let content = START_CONFIG.replace("{ids}", &ids.join(", "));
+    File { keeps_existing: true, ..file(CONFIG.to_owned(), content) }
+}
+
+/// A runtime script, and what it runs once its one argument is known to be a slot.
+struct Script {
+    name: &'static str,
+    does: &'static str,
+    command: &'static str,
+}
+
+const LEASED: &str = "\
+if [ -n \"${SLOTGUARD_LEASE:-}\" ]; then
+    set -- \"$1\" --lease \"$SLOTGUARD_LEASE\"
+fi
+";
+
+const SCRIPTS: [Script; 6] = [
+    Script {
+        name: "slot-start",
+        does: "starts the slot's backend as its record says",
+        command: "{leased}exec /usr/local/bin/slotguard --format json backend start --slot \"$@\"",
+    },
+    Script {
+        name: "slot-restart",
+        does: "restarts the slot's backend and no other",
+        command: "{leased}exec /usr/local/bin/slotguard --format json backend restart --slot \"$@\"",
+    },
+    Script {
+        name: "slot-stop",
+        does: "stops the slot's backend and no other",
+        command: "{leased}exec /usr/local/bin/slotguard --format json backend stop --slot \"$@\"",
+    },
+    Script {
+        name: "slot-status",
+        does: "says whether the slot's backend runs",
+        command: "exec /usr/local/bin/slotguard --format json backend status --slot \"$1\"",
+    },
+    Script {
+        name: "slot-health",
+        does: "says whether the slot's backend answers on the slot's port",
+        command: "exec /usr/local/bin/slotguard --format json backend health --slot \"$1\"",
+    },
+    Script {
+        name: "slot-release",
+        does: "stops the slot's backend and frees the slot; one that nobody holds is only stopped",
+        command: "\
+if [ -n \"${SLOTGUARD_LEASE:-}\" ]; then
+    exec /usr/local/bin/slotguard --format json slot release --slot \"$1\" --lease \"$SLOTGUARD_LEASE\"
+fi
+exec /usr/local/bin/slotguard --format json backend stop --slot \"$1\"",
+    },
+];
+
+impl Script {
+    fn file(&self, paths: &Paths) -> File {
+        let content = SCRIPT
+            .replace("{script}", self.name)
+            .replace("{does}", self.does)
+            .replace("{command}", self.command)
+            .replace("{leased}", LEASED);
+        let path = format!("{}/{}", paths.scripts.as_str(), self.name);
+        File { path, mode: 0o755, content, keeps_existing: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard::config::Config;
+
+    use super::*;
+
+    fn paths() -> Paths {
+        let path = |text| AbsolutePath::parse(text).unwrap();
+        Paths {
+            programs: path("/opt/slotguard/bin"),
+            scripts: path("/srv/app/scripts"),
+            state: path("/srv/state"),
+        }
+    }
+
+    fn content(name: &str) -> String {
+        let slots = SlotSet::parse_csv("preview-1,preview-3").unwrap();
+        let mut files = files(&slots, &paths()).into_iter();
+        files.find(|file| file.path.ends_with(name)).expect(name).content
+    }
+
+    #[test]
+    fn every_slot_of_the_host_and_no_other_has_its_lines() {
+        let users = content("sysusers.d/slotguard.conf");
+        assert!(users.contains("u slot-preview-1 ") && users.contains("u slot-preview-3 "));
+        assert!(!users.contains("preview-2"), "{users}");
+        let directories = content("tmpfiles.d/slotguard.conf");
+        assert!(
+            directories.contains("d /srv/state/preview-3 0700 slot-preview-3 slot-preview-3 -")
+        );
+        assert!(content("slot-backend@preview-3.socket.d/port.conf").ends_with("127.0.0.1:8103\n"));
+    }
+
+    #[test]
+    fn the_paths_of_the_host_stand_everywhere_and_no_placeholder_is_left() {
+        let slots = SlotSet::default();
+        for file in files(&slots, &paths()) {
+            for left in [PROGRAMS, STATE, "{id}", "{script}", "{command}", "{leased}", "{ids}"] {
+                assert!(!file.content.contains(left), "{left} in {}", file.path);
+            }
+        }
+        let unit = content("slot-backend@.service");
+        assert!(unit.contains("ExecStart=/opt/slotguard/bin/runtime-wrapper exec --slot %i "));
+        assert!(unit.contains("ReadWritePaths=/srv/state/%i"));
+    }
+
+    #[test]
+    fn the_configuration_to_start_with_is_accepted() {
+        let config = Config::parse(&content("slotguard.toml")).unwrap();
+        assert_eq!(config.slots().to_string(), "preview-1,preview-3");
+        assert_eq!(config.roots.state.as_str(), "/srv/state");
+    }
+
+    #[test]
+    fn a_path_that_means_something_else_in_a_unit_is_refused() {
+        assert!(paths().require_plain().is_ok());
+        for odd in ["/srv/a b", "/srv/%i", "/srv/$x", "/srv/\"x", "/srv/ä"] {
+            let scripts = AbsolutePath::parse(odd).unwrap();
+            let denial = Paths { scripts, ..paths() }.require_plain().unwrap_err();
+            assert_eq!(denial.code(), Code::InstallPath, "{odd}");
+        }
+    }
+}

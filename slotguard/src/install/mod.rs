@@ -1,0 +1,203 @@
+//! `slotguard install` and `uninstall`: units, users, directories, runtime scripts and a
+//! configuration to start with. Only files are written; the manager is told by whoever installs.
+
+mod layout;
+mod manifest;
+mod plan;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use guard::config::Config;
+use guard::diagnostic::{Code, Denial, shown};
+use guard::environment::Environment;
+use guard::io::{environment_snapshot, load_config};
+use guard::path::AbsolutePath;
+use serde::Serialize;
+use step_report::console::{Console, Format};
+use step_report::exit::ExitStatus;
+
+use layout::{CONFIG, Paths};
+use manifest::Manifest;
+use plan::{Deed, Plan, Step};
+use tree::Tree;
+
+/// Where the worker looks for the runtime scripts, and where the contract has them.
+const SCRIPTS_VARIABLE: &str = "WORKER_PREVIEW_RUNTIME_SCRIPTS_DIR";
+const SCRIPTS: &str = "/srv/oroboros/current/scripts";
+
+/// Options of `install`.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    place: Place,
+    /// Directory of the programs on the host [default: the directory of this program]
+    #[arg(long, value_name = "DIR")]
+    programs: Option<String>,
+    /// Directory of the runtime scripts on the host [default: $WORKER_PREVIEW_RUNTIME_SCRIPTS_DIR,
+    /// else /srv/oroboros/current/scripts]
+    #[arg(long, value_name = "DIR")]
+    scripts: Option<String>,
+}
+
+/// Options of `uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    place: Place,
+    /// Leave files that were changed since, and remove the others
+    #[arg(long)]
+    keep_changed: bool,
+}
+
+/// Where, and whether at all.
+#[derive(Debug, Args)]
+struct Place {
+    /// Directory that stands for the host's root
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// List what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Place {
+    fn tree(&self) -> Result<Tree, Denial> {
+        Tree::open(&self.root).map_err(|error| {
+            Denial::new(
+                Code::RootUnusable,
+                "the root of the installation cannot be used",
+                format!("`{}`: {error}", shown(&self.root.to_string_lossy())),
+                "a directory that exists",
+            )
+        })
+    }
+}
+
+/// Installs and says what was done.
+pub(crate) fn install(console: &Console, options: &Install) -> ExitStatus {
+    done(console, do_install(console, options))
+}
+
+/// Removes and says what was done.
+pub(crate) fn uninstall(console: &Console, options: &Uninstall) -> ExitStatus {
+    done(console, do_uninstall(console, options))
+}
+
+fn done(console: &Console, outcome: Result<(), Denial>) -> ExitStatus {
+    match outcome {
+        Ok(()) => ExitStatus::Done,
+        Err(denial) => console.refuse(None, &denial),
+    }
+}
+
+fn do_install(console: &Console, options: &Install) -> Result<(), Denial> {
+    let environment = environment_snapshot()?;
+    let tree = options.place.tree()?;
+    let config = configured(&options.place.root, &environment)?;
+    let paths = Paths {
+        programs: programs(options.programs.as_deref())?,
+        scripts: scripts(options.scripts.as_deref(), &environment)?,
+        state: config.roots.state.clone(),
+    };
+    paths.require_plain()?;
+    let files = layout::files(config.slots(), &paths);
+    let before = Manifest::read(&tree)?;
+    let plan = plan::install(&tree, &files, before.as_ref())?;
+    if !options.place.dry_run {
+        plan::apply_install(&tree, &files, &plan, before)?;
+    }
+    say(console, "install", &options.place, &plan, &NEXT);
+    Ok(())
+}
+
+fn do_uninstall(console: &Console, options: &Uninstall) -> Result<(), Denial> {
+    let tree = options.place.tree()?;
+    let manifest = Manifest::read(&tree)?.ok_or_else(|| {
+        Denial::new(
+            Code::NotInstalled,
+            "nothing is installed there",
+            format!("no manifest beneath `{}`", shown(&options.place.root.to_string_lossy())),
+            "the root that `slotguard install` was given",
+        )
+    })?;
+    let plan = plan::uninstall(&tree, &manifest, options.keep_changed)?;
+    if !options.place.dry_run {
+        plan::apply_uninstall(&tree, &plan)?;
+    }
+    say(console, "uninstall", &options.place, &plan, &["systemctl daemon-reload"]);
+    Ok(())
+}
+
+/// What makes an installation count.
+const NEXT: [&str; 4] = [
+    "systemd-sysusers",
+    "systemd-tmpfiles --create",
+    "systemctl daemon-reload",
+    "systemctl enable --now slotguard-reaper.timer",
+];
+
+/// The configuration that is there already says which slots the host has, and where their state is.
+fn configured(root: &Path, environment: &Environment) -> Result<Config, Denial> {
+    let path = root.join(CONFIG.trim_start_matches('/'));
+    match std::fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut config = Config::default();
+            config.reconcile_slots(environment.value("SLOT_IDS_CSV"))?;
+            Ok(config)
+        }
+        _ => Ok(load_config(Some(&path), environment)?.config),
+    }
+}
+
+fn programs(option: Option<&str>) -> Result<AbsolutePath, Denial> {
+    if let Some(text) = option {
+        return AbsolutePath::parse(text);
+    }
+    let own = std::env::current_exe().ok();
+    let directory = own.as_deref().and_then(Path::parent).and_then(Path::to_str);
+    AbsolutePath::parse(directory.unwrap_or_default())
+}
+
+fn scripts(option: Option<&str>, environment: &Environment) -> Result<AbsolutePath, Denial> {
+    let configured = environment.value(SCRIPTS_VARIABLE).map(String::from_utf8_lossy);
+    AbsolutePath::parse(option.or(configured.as_deref()).unwrap_or(SCRIPTS))
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    schema: &'static str,
+    action: &'static str,
+    root: String,
+    dry_run: bool,
+    files: &'a [Step],
+    directories: &'a [String],
+    next: &'a [&'a str],
+}
+
+fn say(console: &Console, action: &'static str, place: &Place, plan: &Plan, next: &[&str]) {
+    let root = place.root.to_string_lossy().into_owned();
+    if console.format() == Format::Json {
+        let (files, directories) = (&plan.steps[..], &plan.directories[..]);
+        let (schema, dry_run) = ("slotguard.install/1", place.dry_run);
+        console.object(&Said { schema, action, root, dry_run, files, directories, next });
+        return;
+    }
+    for step in &plan.steps {
+        let deed = match step.deed {
+            Deed::Write => "write",
+            Deed::Replace => "replace",
+            Deed::Unchanged => "unchanged",
+            Deed::Keep => "keep",
+            Deed::Remove => "remove",
+        };
+        console.line(&format!("{deed:<10} {}", step.path));
+    }
+    if place.dry_run {
+        console.note("nothing was changed");
+        return;
+    }
+    console.note("next:");
+    next.iter().for_each(|command| console.note(&format!("  {command}")));
+}
