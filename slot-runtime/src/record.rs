@@ -298,6 +298,32 @@ mod tests {
         assert_eq!(mode & 0o777, 0o644);
     }
 
+    proptest::proptest! {
+        // Each case flushes a file to the disk.
+        #![proptest_config(proptest::test_runner::Config::with_cases(32))]
+
+        #[test]
+        fn what_is_written_survives_being_read(
+            worktree: Option<String>, program: String, args: Vec<String>, lease in 0_u64..3,
+        ) {
+            let lease_generation = lease.to_string().parse().ok();
+            let wanted = Assignment { worktree, program, args, release: None, lease_generation };
+            let bench = bench();
+            let now = SystemTime::UNIX_EPOCH;
+            if write(&bench.state, slot(1), &wanted, "test", now).is_ok() {
+                match read(&bench.state, slot(1)) {
+                    Ok(record) => assert_eq!(record.assignment, wanted),
+                    Err(denial) => assert!(denial.found().contains("larger"), "{denial}"),
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_no_record_or_one_of_the_slot(text: String) {
+            assert!(parse(slot(1), &text).is_err());
+        }
+    }
+
     #[test]
     fn a_record_that_others_could_have_written_is_refused() {
         let bench = bench();

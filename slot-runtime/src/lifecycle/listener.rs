@@ -164,6 +164,15 @@ mod tests {
         assert_eq!(decide(&[1], &held(&[1], true)), Listener::Slot);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_table_is_read_without_a_panic(text: String, six: bool) {
+            let version = if six { 6 } else { 4 };
+            let table = format!("head\n 0: {text} 0 0A 0 0 0 0 0 7\n 0: {text}:1FA5 0 0A 0 0 0 0 0 7");
+            let _ = parse_table(&table, version, 8101).count();
+        }
+    }
+
     #[test]
     fn the_tables_of_the_kernel_are_read() {
         let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";

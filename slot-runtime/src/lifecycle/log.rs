@@ -174,6 +174,15 @@ mod tests {
         assert_eq!(last_lines(open(), 9), ["--- slotguard: a run begins at now", "fresh"]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_cleaned_without_a_panic(text: String, count in 0_usize..9) {
+            let lines = clean(&text, count);
+            assert!(lines.len() <= count);
+            assert!(lines.iter().all(|line| !line.chars().any(|c| c.is_control() && c != '\t')));
+        }
+    }
+
     #[test]
     fn lines_are_cleaned_for_people() {
         assert_eq!(clean("a\n\n  \nb\u{1b}[31m\n", 5), ["a", "b[31m"]);

@@ -189,6 +189,18 @@ mod tests {
         assert_eq!(answer, Answer::Useless("no answer in time"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_answer_is_read_without_a_panic(bytes: Vec<u8>) {
+            let _ = read_status(&bytes);
+            let answer = [b"HTTP/1.1 ", &bytes[..], b"\r\n\r\n"].concat();
+            if let Ok(Some(status)) = read_status(&answer) {
+                assert!((100..=999).contains(&status));
+            }
+            assert!(body_length(&answer).is_some_and(|length| length <= bytes.len()));
+        }
+    }
+
     #[test]
     fn a_closed_port_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -177,6 +177,15 @@ fn parse_stat(pid: i32, text: &str) -> Option<Look> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_name_of_a_process_is_read_past(name: String) {
+            let line = format!("7 ({name}) S 3 7 7 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0\n");
+            assert_eq!(parse_stat(7, &line).unwrap().process, Process { pid: 7, start: 4711 });
+            let _ = parse_stat(7, &name);
+        }
+    }
+
     #[test]
     fn a_line_of_stat_is_read_past_any_name() {
         let line = "7 (a) Z 1 (b) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0\n";

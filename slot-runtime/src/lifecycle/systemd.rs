@@ -309,6 +309,14 @@ mod tests {
         assert_eq!(observe("ActiveState=active\nExecMainCode=0\n").last_exit, None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn anything_that_is_shown_is_read_without_a_panic(text: String) {
+            observe(&text);
+            observe(&format!("ActiveState={text}\nMainPID={text}\nExecMainCode={text}\n"));
+        }
+    }
+
     #[test]
     fn a_socket_unit_is_seen_and_the_root_group_is_nobody_s() {
         assert!(observe("TriggeredBy=slot-backend@preview-1.socket\n").socket_unit);
