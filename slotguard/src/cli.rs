@@ -8,8 +8,7 @@ use step_report::logs::LogOption;
 
 use crate::options::{Check, Demo, Doctor, Page};
 use crate::slot::SlotCommand;
-use crate::{backend, check, demo, doctor, explain, pages, request, schema, slot};
-use crate::{check, demo, doctor, explain, install, pages, request, schema, slot};
+use crate::{backend, check, demo, doctor, explain, install, pages, request, schema, slot};
 
 /// Preview environments that cannot hurt production
 ///

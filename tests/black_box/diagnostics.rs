@@ -14,10 +14,8 @@ use crate::support::parent::Parent;
 use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
-use crate::support::{ports, programs};
 use crate::support::{ports, programs, web};
-use crate::{backend_codes, leases, reset_interrupted};
-use crate::{install, leases, reset_interrupted};
+use crate::{backend_codes, install, leases, reset_interrupted};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
