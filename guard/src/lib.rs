@@ -14,6 +14,7 @@ pub mod config;
 pub mod database_url;
 pub mod diagnostic;
 pub mod environment;
+pub mod frontend;
 pub mod identity;
 #[cfg(feature = "io")]
 pub mod io;

@@ -63,6 +63,15 @@ impl AbsolutePath {
 }
 
 impl RelativePath {
+    /// Parses a relative path; one trailing slash is dropped.
+    ///
+    /// # Errors
+    /// Refuses everything that could be read in two ways, and an absolute path.
+    pub fn parse(text: &str) -> Result<Self, Denial> {
+        let absolute = AbsolutePath::parse(&format!("/{text}"))?;
+        Ok(Self(absolute.0[1..].to_owned()))
+    }
+
     /// Returns the path as text, without a leading slash.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -73,6 +82,14 @@ impl RelativePath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relative_path_stays_beneath() {
+        assert_eq!(RelativePath::parse("dist/app/").unwrap().as_str(), "dist/app");
+        for bad in ["", "/", "/etc", "../x", "a/../b", ".", "a//b", "a%2fb"] {
+            assert!(RelativePath::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn plain_paths_are_read() {

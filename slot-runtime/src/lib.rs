@@ -3,11 +3,13 @@
 //! Everything here acts on one slot at a time, beneath the configured state root.
 
 mod file;
+pub mod hold;
 #[cfg(feature = "installation")]
 pub mod installation;
 pub mod lease;
 #[cfg(feature = "lifecycle")]
 pub mod lifecycle;
+pub mod note;
 pub mod record;
 mod state;
 

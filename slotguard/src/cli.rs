@@ -6,9 +6,11 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::options::{Check, Demo, Doctor, Page};
+use crate::options::{Check, Demo, Doctor, Page, Publish};
 use crate::slot::SlotCommand;
-use crate::{backend, check, demo, doctor, explain, install, pages, request, schema, slot};
+use crate::{
+    backend, check, demo, doctor, explain, install, pages, publish, request, schema, slot,
+};
 
 /// Preview environments that cannot hurt production
 ///
@@ -36,6 +38,12 @@ Examples:
   slotguard slot list
   slotguard doctor --admin-socket /run/postgresql
   slotguard demo";
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  slotguard publish --slot preview-1 --worktree /srv/previews/feature-7
+  slotguard publish --slot preview-1 --worktree /srv/previews/feature-7 --lease 12 --dry-run
+  slotguard publish --slot preview-1 --worktree /srv/previews/feature-7 -- --log-level debug";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -74,6 +82,13 @@ enum Command {
     Install(install::Install),
     /// Remove exactly what install wrote
     Uninstall(install::Uninstall),
+    /// Put a worktree into a slot: dependencies, frontend, migrations, backend, and proof of each
+    ///
+    /// Everything is checked before anything is changed. The frontend that people see switches
+    /// last; when a step fails the previous one keeps serving. Migrations that were applied are not
+    /// undone. A step that has nothing to do says `unchanged`.
+    #[command(after_long_help = PUBLISH_EXAMPLES)]
+    Publish(Publish),
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
     /// Print the JSON Schema of an output, or list all of them
@@ -108,6 +123,7 @@ pub fn main() -> ExitStatus {
         Command::Doctor(options) => doctor::run(&console, options),
         Command::Install(options) => install::install(&console, options),
         Command::Uninstall(options) => install::uninstall(&console, options),
+        Command::Publish(options) => publish::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Schema { name } => schema::run(&console, name.as_deref()),
         Command::Completions { shell } => completions(*shell),

@@ -12,6 +12,7 @@ mod explain;
 mod install;
 mod options;
 mod pages;
+mod publish;
 mod request;
 mod schema;
 mod slot;

@@ -60,3 +60,28 @@ pub(crate) enum Page {
     /// Every name of an environment variable that is treated specially
     Environment,
 }
+
+/// Options of `publish`.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: String,
+    /// The worktree, an absolute path beneath `[roots] worktree`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) worktree: String,
+    /// Key of the backend's program under `[programs]`
+    #[arg(long, value_name = "KEY", default_value = "backend")]
+    pub(crate) program: String,
+    /// Generation of the slot's lease, as `slot claim` said it
+    #[arg(long, value_name = "GEN")]
+    pub(crate) lease: Option<u64>,
+    /// Check everything and say what each step would do; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+    /// Further arguments of the backend's program
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}

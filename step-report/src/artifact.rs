@@ -106,6 +106,16 @@ impl Artifact {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).append(line);
     }
 
+    /// Writes a further file of the step, whole or not at all.
+    ///
+    /// What cannot be written is not lost on the step: see [`Artifact::finish`].
+    pub fn attach(&self, name: &str, text: &str) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.replace(name, text, events.limit) {
+            events.state = State::Broken(error.to_string());
+        }
+    }
+
     /// Writes the object that the step ended with, whole or not at all.
     ///
     /// # Errors

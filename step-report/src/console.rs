@@ -127,6 +127,13 @@ impl Console {
         }
     }
 
+    /// Puts a further file beside the step's events and report; what cannot be written is said there.
+    pub fn attach(&self, name: &str, text: &str) {
+        if let Some(artifact) = self.artifact() {
+            artifact.attach(name, text);
+        }
+    }
+
     fn artifact(&self) -> Option<&Artifact> {
         self.artifact.get()?.as_ref()
     }

@@ -1,5 +1,7 @@
 //! Events: one JSON object for each thing that happened.
 
+use std::time::SystemTime;
+
 use guard::slot::SlotId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -28,9 +30,14 @@ impl<'a, D: Serialize> Event<'a, D> {
     }
 }
 
-/// The time of day in UTC, to the millisecond.
 fn timestamp() -> String {
-    let now = OffsetDateTime::now_utc();
+    rfc3339(SystemTime::now())
+}
+
+/// Writes a moment as events do: in UTC, to the millisecond.
+#[must_use]
+pub fn rfc3339(moment: SystemTime) -> String {
+    let now = OffsetDateTime::from(moment);
     let millisecond = now.millisecond();
     let now = now.replace_nanosecond(u32::from(millisecond) * 1_000_000).unwrap_or(now);
     now.format(&Rfc3339).unwrap_or_default()

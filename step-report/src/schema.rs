@@ -24,6 +24,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("migration-status", include_str!("../schemas/migration-status.json")),
     ("provision", include_str!("../schemas/provision.json")),
     ("provision-check", include_str!("../schemas/provision-check.json")),
+    ("publish", include_str!("../schemas/publish.json")),
     ("reap", include_str!("../schemas/reap.json")),
     ("reset", include_str!("../schemas/reset.json")),
     ("seed", include_str!("../schemas/seed.json")),

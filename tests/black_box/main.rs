@@ -20,6 +20,7 @@ mod migrations;
 mod misconfigurations;
 mod privileges;
 mod provision;
+mod publish;
 mod readme;
 mod reset;
 mod reset_crash;

@@ -9,7 +9,7 @@ use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
 use super::sandbox::RawSandbox;
 use super::sidecar::{self, RawSidecar};
 use super::worker::{self, Rule};
-use super::{Config, Roots, Web, sandbox};
+use super::{Config, Roots, Web, publish, sandbox};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
@@ -44,8 +44,8 @@ struct File {
     sandbox: RawSandbox,
     #[serde(default)]
     web: RawWeb,
-    #[serde(default, rename = "sync")]
-    _sync: Sync,
+    #[serde(default)]
+    sync: Sync,
     #[serde(default)]
     lifecycle: RawLifecycle,
     #[serde(default)]
@@ -54,6 +54,10 @@ struct File {
     backend: RawBackend,
     #[serde(default)]
     sidecar: RawSidecar,
+    #[serde(default)]
+    publish: publish::RawPublish,
+    #[serde(default)]
+    frontend: publish::RawFrontend,
 }
 
 #[derive(Deserialize, Default)]
@@ -92,6 +96,8 @@ struct Production {
     databases: Vec<String>,
     #[serde(default)]
     endpoints: Vec<String>,
+    #[serde(default)]
+    hosts: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -133,6 +139,8 @@ struct Program {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Sync {
+    #[serde(default)]
+    programs: Vec<String>,
     #[serde(default, rename = "connect_tcp")]
     _connect_tcp: Vec<u16>,
 }
@@ -147,6 +155,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         Some(ids) => SlotSet::parse_csv(&ids.join(","))?,
         None => SlotSet::default(),
     };
+    let production_hosts = parse_production_hosts(&file.production.hosts)?;
     let database = parse_database(&file.database, file.production, &slots)?;
     let (admin_password_file, seed_password_file) = parse_service_files(&file.database)?;
     let password_file =
@@ -155,6 +164,9 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let roots = parse_roots(file.roots)?;
     let sandbox = sandbox::parse(file.sandbox, &database, &roots, &slots)?;
     let child = EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?;
+    let publish = publish::parse(file.publish, file.frontend, file.sync.programs, |key| {
+        file.programs.contains_key(key)
+    })?;
     Ok(Config {
         database,
         password_file,
@@ -169,6 +181,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         sandbox,
         sidecar: sidecar::parse(file.sidecar)?,
         web: parse_web(file.web, &slots)?,
+        publish,
+        production_hosts,
         slots,
         slots_are_configured,
     })
@@ -256,6 +270,17 @@ fn parse_database(
         production_databases: production.databases,
         production_endpoints,
     })
+}
+
+fn parse_production_hosts(hosts: &[String]) -> Result<Vec<String>, Denial> {
+    let plain = |host: &&String| {
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
+        !host.is_empty() && host.contains('.') && host.bytes().all(byte)
+    };
+    match hosts.iter().find(|host| !plain(host)) {
+        None => Ok(hosts.to_vec()),
+        Some(bad) => Err(refuse_value("[production] hosts", bad, "a host name with a dot")),
+    }
 }
 
 fn parse_system_identifier(text: &str) -> Result<u64, Denial> {

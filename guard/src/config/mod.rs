@@ -6,6 +6,7 @@
 mod file;
 mod leases;
 mod lifecycle;
+mod publish;
 mod sandbox;
 mod sidecar;
 mod worker;
@@ -23,6 +24,7 @@ use crate::template::Template;
 
 pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
+pub use publish::Publish;
 pub use sidecar::{SidecarMode, SidecarPolicy};
 
 /// Where slot records, leases and private homes live when nothing is configured.
@@ -59,6 +61,10 @@ pub struct Config {
     pub sidecar: SidecarPolicy,
     /// Where each slot's frontend lies and what it is called.
     pub web: Web,
+    /// What the publish flow takes from a worktree.
+    pub publish: Publish,
+    /// Host names of production, which no built frontend may name.
+    pub production_hosts: Vec<String>,
 }
 
 /// Where each slot's frontend lies and what it is called; unset is the contract's default.
@@ -203,6 +209,7 @@ mod tests {
         [production]
         databases = ["app_production"]
         endpoints = ["db.example:5432"]
+        hosts = ["app.example.com"]
         [roots]
         repository = "/srv/repo"
         worktree = "/srv/previews"
@@ -226,6 +233,7 @@ mod tests {
         require = []
         connect_tcp = []
         [sync]
+        programs = ["backend"]
         connect_tcp = [443]
         [sidecar]
         enabled = true
@@ -234,6 +242,12 @@ mod tests {
         max_sessions = 12
         startup_keys = ["search_path"]
         confirm_every_s = 60
+        [publish]
+        migrations = "db/migrations"
+        keep_releases = 2
+        [frontend]
+        build = "backend"
+        dist = "dist"
     "#;
 
     #[test]
@@ -266,6 +280,14 @@ mod tests {
             ("[slots]", "[slot]"),
             ("ids = [\"preview-1\", \"preview-2\"]", "ids = [\"preview1\"]"),
             ("ids = [\"preview-1\", \"preview-2\"]", "ids = []"),
+            ("migrations = \"db/migrations\"", "migrations = \"/db\""),
+            ("migrations = \"db/migrations\"", "migrations = \"../db\""),
+            ("build = \"backend\"", "build = \"vite\""),
+            ("dist = \"dist\"", ""),
+            ("programs = [\"backend\"]", "programs = [\"npm\"]"),
+            ("dist = \"dist\"", "dist = \".\""),
+            ("hosts = [\"app.example.com\"]", "hosts = [\"https://app.example.com\"]"),
+            ("hosts = [\"app.example.com\"]", "hosts = [\"\"]"),
             ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"localhost:5432\"]"),
             ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"192.0.2.1:5432\"]"),
             ("endpoints = [\"127.0.0.1:5432\"]", "endpoints = [\"127.0.0.1\"]"),

@@ -1770,6 +1770,70 @@ catalogue! {
         bad: "a slot's database whose stamp was removed with require_stamp = true",
         good: "a slot's database as `provision` made it",
     }
+    FrontendAddress "SG8801" Denied {
+        summary: "the built frontend names an address past its own /api",
+        condition: "A built file holds a backend port of a slot behind a name of this host or behind `//`, a configured production host, or another slot's preview host. The slot's own backend is allowed in the dev fallback only, source maps are not read.",
+        effect: "The page would call another slot or production from every browser that opens it.",
+        way_out: "Call relative `/api`, and build again; set the base address of the API to the empty text.",
+        bad: "fetch(\"http://127.0.0.1:8102/api/orders\")",
+        good: "fetch(\"/api/orders\")",
+    }
+    FrontendTree "SG8802" Denied {
+        summary: "the built frontend holds what cannot be served",
+        condition: "A symbolic link, a special file, a name that is not UTF-8, a file that changes or cannot be read, more than 20,000 files or 512 MiB.",
+        effect: "A link could serve any file of the host.",
+        way_out: "Build plain files and directories into `[frontend] dist`.",
+        bad: "dist/config.json, a link to /etc/app/config.json",
+        good: "dist/config.json, a file",
+    }
+    FrontendMissing "SG8803" InputMissing {
+        summary: "the built frontend is not there",
+        condition: "`[frontend] dist` does not exist in the worktree or has no `index.html`.",
+        effect: "An empty release would replace a working one.",
+        way_out: "Build the frontend first, or correct `[frontend] dist`.",
+        bad: "a worktree without dist/index.html",
+        good: "dist/index.html",
+    }
+    ReleaseNotWritable "SG8804" Unavailable {
+        summary: "the release cannot be written",
+        condition: "The slot's web root, its `releases` directory or its `current` link cannot be written.",
+        effect: "The previous release keeps serving.",
+        way_out: "Give the publishing user the web root of the slot; see the path and the reason.",
+        bad: "a web root of another user",
+        good: "a web root of the publishing user, mode 0755",
+    }
+    PublishStep "SG8805" Unavailable {
+        summary: "a step of a publish failed",
+        condition: "A program that a step runs ended with another status than 0 and gave no code of its own, such as a dependency sync or a build of the branch.",
+        effect: "The steps after it were not begun; the previous release keeps serving.",
+        way_out: "Read the last lines of its output in the report, mend the branch, and publish again.",
+        bad: "a package script that ends with 1",
+        good: "a package script that ends with 0",
+    }
+    FrontendNotServed "SG8806" Unavailable {
+        summary: "the slot's frontend does not serve the release",
+        condition: "After the switch, `/` on the slot's frontend port did not give the release's page within ten seconds.",
+        effect: "People would look at another version than the one that was published.",
+        way_out: "Start the slot's web surface, or look at what listens on the port; then publish again.",
+        bad: "nothing that listens on 127.0.0.1:3101",
+        good: "web-surface serve --slot preview-1",
+    }
+    PublishInterrupted "SG8807" Busy {
+        summary: "a publish was interrupted",
+        condition: "SIGINT, SIGTERM or SIGHUP came; the flow stopped at the next step's boundary.",
+        effect: "What the steps before it did stays; the report says what is new.",
+        way_out: "Publish again: steps that have nothing to do say so.",
+        bad: "Ctrl-C during the dependency sync",
+        good: "a run to the end",
+    }
+    PublishBusy "SG8808" Busy {
+        summary: "another publish works on the slot",
+        condition: "The slot's publish lock is held by another process.",
+        effect: "Two publishes would mix their frontends, backends and migrations.",
+        way_out: "Wait for the other one, then publish again.",
+        bad: "two publishes of preview-1 at once",
+        good: "publishes of preview-1 and preview-2 at once",
+    }
     Internal "SG9001" Internal {
         summary: "a defect of this program",
         condition: "Something that cannot happen did.",

@@ -105,6 +105,12 @@ impl Root {
         self.descriptor.into()
     }
 
+    /// Returns the held directory itself.
+    #[must_use]
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
     /// Opens an existing directory beneath the root.
     ///
     /// # Errors

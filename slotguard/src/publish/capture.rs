@@ -1,0 +1,176 @@
+//! A child whose words are kept: every line as it comes, and the last ones for whoever must act.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::interrupt;
+
+/// How many of the last lines are kept.
+const LAST_LINES: usize = 20;
+
+/// Longest line that is kept, in bytes; the rest of it is a line of its own.
+const LONGEST_LINE: u64 = 16 * 1024;
+
+/// How often a waiting parent looks whether it was asked to stop.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Which of the two streams a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Data.
+    Out,
+    /// Words for people and logs.
+    Err,
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its status.
+    pub(crate) status: ExitStatus,
+    /// The last lines of both streams.
+    pub(crate) last_lines: Vec<String>,
+}
+
+/// Runs a child to its end and hands on every line that it says.
+///
+/// The child has a process group of its own, so that a Ctrl-C reaches us alone and the step comes to
+/// its end; when it is pressed again the whole group is ended.
+///
+/// # Errors
+/// Returns why the child could not be started or waited for.
+pub(crate) fn run(
+    mut command: Command,
+    mut line: impl FnMut(Stream, &str),
+) -> std::io::Result<Ran> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn()?;
+    let (sender, lines) = mpsc::channel();
+    let mut readers = Vec::new();
+    if let Some(out) = child.stdout.take() {
+        readers.push(read(out, Stream::Out, sender.clone()));
+    }
+    if let Some(err) = child.stderr.take() {
+        readers.push(read(err, Stream::Err, sender));
+    }
+    let mut last = VecDeque::new();
+    let mut ended = false;
+    loop {
+        match lines.recv_timeout(BETWEEN_LOOKS) {
+            Ok((stream, text)) => {
+                line(stream, &text);
+                if last.len() == LAST_LINES {
+                    last.pop_front();
+                }
+                last.push_back(text);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            // A grandchild may hold the pipes open for ever; the child's own end is what counts.
+            Err(RecvTimeoutError::Timeout) if ended => break,
+            Err(RecvTimeoutError::Timeout) => {
+                ended = has_ended(child.id());
+                if interrupt::insisted() {
+                    end_group(child.id(), Signal::TERM);
+                }
+            }
+        }
+    }
+    wait_unreaped(child.id());
+    // What it left behind in its group would outlive the step. Not reaped yet, its number is still
+    // the group's and nobody else's.
+    end_group(child.id(), Signal::KILL);
+    let status = child.wait()?;
+    Ok(Ran { status, last_lines: last.into() })
+}
+
+fn has_ended(pid: u32) -> bool {
+    look(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG)
+}
+
+fn wait_unreaped(pid: u32) {
+    look(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+}
+
+fn look(pid: u32, how: WaitIdOptions) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| matches!(waitid(WaitId::Pid(pid), how), Ok(Some(_)) | Err(_)))
+}
+
+fn end_group(pid: u32, signal: Signal) {
+    if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // A group that is gone is what was asked for.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+fn read(
+    stream: impl Read + Send + 'static,
+    name: Stream,
+    lines: Sender<(Stream, String)>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut bytes = Vec::new();
+            let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes);
+            if !matches!(read, Ok(1..)) {
+                return;
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            if lines.send((name, text.trim_end_matches(['\r', '\n']).to_owned())).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (Ran, Vec<(Stream, String)>) {
+        #[expect(clippy::disallowed_methods, reason = "a test starts a shell of its own")]
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        let mut said = Vec::new();
+        let ran = run(command, |stream, line| said.push((stream, line.to_owned()))).unwrap();
+        (ran, said)
+    }
+
+    #[test]
+    fn both_streams_are_handed_on_and_the_last_lines_kept() {
+        let (ran, said) = shell("echo out; echo err >&2; seq 30; exit 3");
+        assert_eq!(ran.status.code(), Some(3));
+        assert!(said.contains(&(Stream::Out, "out".to_owned())));
+        assert!(said.contains(&(Stream::Err, "err".to_owned())));
+        assert_eq!(ran.last_lines.len(), LAST_LINES);
+        assert_eq!(ran.last_lines.last().unwrap(), "30");
+    }
+
+    #[test]
+    fn what_a_child_leaves_behind_ends_with_it() {
+        let (ran, said) = shell("sleep 1000 & echo $!");
+        assert!(ran.status.success());
+        let pid = said[0].1.clone();
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Its new parent reaps it at some time; until then it is a zombie.
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            let state = state();
+            state.is_empty() || state.contains(") Z ")
+        });
+        assert!(gone, "{}", state());
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_into_pieces() {
+        let (_, said) = shell("head -c 40000 /dev/zero | tr '\\0' x");
+        assert_eq!(said.len(), 3);
+    }
+}

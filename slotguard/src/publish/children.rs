@@ -1,0 +1,140 @@
+//! The programs that steps are done by: our siblings, with all they say kept.
+
+use std::path::PathBuf;
+
+use guard::diagnostic::{Code, Denial, shown};
+use guard::io::LoadedConfig;
+use serde_json::Value;
+
+use super::capture::{self, Ran, Stream};
+use super::flow::{Teller, child_failed};
+use crate::ask::Said;
+use crate::{child, sibling};
+
+/// The siblings of this installation, all of our own version.
+pub(crate) struct Siblings {
+    migrate_runner: PathBuf,
+    runtime_wrapper: PathBuf,
+    slotguard: PathBuf,
+}
+
+/// Which of them does a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Program {
+    /// Migrations.
+    MigrateRunner,
+    /// The branch's own code, confined.
+    RuntimeWrapper,
+    /// The lifecycle of the slot's backend.
+    Slotguard,
+}
+
+impl Siblings {
+    /// Finds all of them.
+    ///
+    /// # Errors
+    /// Refuses one that is missing or of another version.
+    pub(crate) fn find() -> Result<Self, Denial> {
+        Ok(Self {
+            migrate_runner: sibling::find("migrate-runner")?,
+            runtime_wrapper: sibling::find("runtime-wrapper")?,
+            slotguard: sibling::find("slotguard")?,
+        })
+    }
+
+    fn command(
+        &self,
+        program: Program,
+        args: &[&str],
+        loaded: &LoadedConfig,
+    ) -> std::process::Command {
+        let path = match program {
+            Program::MigrateRunner => &self.migrate_runner,
+            Program::RuntimeWrapper => &self.runtime_wrapper,
+            Program::Slotguard => &self.slotguard,
+        };
+        let mut command = child::command(path, args);
+        // The slots may come from our environment alone, which a child does not see.
+        command.env("SLOT_IDS_CSV", loaded.config.slots().to_string());
+        command
+    }
+
+    /// Runs one that answers with JSON objects, and returns the last of them.
+    ///
+    /// # Errors
+    /// Refuses as the program itself does, and an answer that cannot be read.
+    pub(crate) fn ask(
+        &self,
+        program: Program,
+        args: &[&str],
+        loaded: &LoadedConfig,
+        teller: &mut Teller<'_>,
+    ) -> Result<Value, Denial> {
+        let mut last = None;
+        let ran = capture::run(self.command(program, args, loaded), |stream, line| {
+            teller.line(line);
+            if stream == Stream::Out {
+                last = serde_json::from_str::<Value>(line).ok().or_else(|| last.take());
+            }
+        });
+        let ran = ran.map_err(|error| cannot_start(&error))?;
+        let ended = ran.status;
+        teller.last_lines(ran.last_lines);
+        let what = match program {
+            Program::MigrateRunner => "migrate-runner",
+            Program::RuntimeWrapper => "runtime-wrapper",
+            Program::Slotguard => "slotguard",
+        };
+        match last {
+            Some(answer) if answer["verdict"] == "denied" => Err(said(answer)),
+            Some(answer) if ended.success() => Ok(answer),
+            _ => Err(child_failed(what, ended)),
+        }
+    }
+
+    /// Runs a program of the branch through the wrapper, confined to the worktree.
+    ///
+    /// # Errors
+    /// Refuses as the wrapper does, and a program that ends with anything but 0.
+    pub(crate) fn run_confined(
+        &self,
+        args: &[&str],
+        loaded: &LoadedConfig,
+        teller: &mut Teller<'_>,
+    ) -> Result<(), Denial> {
+        let mut refusal = None;
+        let ran =
+            capture::run(self.command(Program::RuntimeWrapper, args, loaded), |stream, line| {
+                teller.line(line);
+                let verdict = serde_json::from_str::<Value>(line).ok();
+                // Only the wrapper writes a verdict before the program starts; later ones are its words.
+                if stream == Stream::Err && refusal.is_none() {
+                    refusal = verdict.filter(|object| object["verdict"] == "denied");
+                }
+            });
+        let Ran { status, last_lines } = ran.map_err(|error| cannot_start(&error))?;
+        teller.last_lines(last_lines);
+        match refusal {
+            _ if status.success() => Ok(()),
+            Some(answer) => Err(said(answer)),
+            None => Err(child_failed("a program of the branch", status)),
+        }
+    }
+}
+
+fn said(answer: Value) -> Denial {
+    match serde_json::from_value::<Said>(answer) {
+        Ok(said) => said.into_denial(),
+        Err(error) => Denial::new(
+            Code::Internal,
+            "the answer of a sibling cannot be read",
+            shown(&error.to_string()),
+            "a refusal with a code",
+        ),
+    }
+}
+
+fn cannot_start(error: &std::io::Error) -> Denial {
+    let message = "a sibling cannot be started";
+    Denial::new(Code::SiblingMissing, message, error.to_string(), "a running program")
+}
