@@ -6,10 +6,11 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::options::{Check, Demo, Doctor, Page, Publish};
+use crate::options::{ArtifactsCommand, Check, Demo, Doctor, Page, Publish};
 use crate::slot::SlotCommand;
 use crate::{
-    backend, check, demo, doctor, explain, install, pages, publish, request, schema, slot,
+    artifacts, backend, check, demo, doctor, explain, install, pages, publish, request, schema,
+    slot,
 };
 
 /// Preview environments that cannot hurt production
@@ -89,6 +90,9 @@ enum Command {
     /// undone. A step that has nothing to do says `unchanged`.
     #[command(after_long_help = PUBLISH_EXAMPLES)]
     Publish(Publish),
+    /// List and show what runs, resets, publishes and the like left behind
+    #[command(subcommand)]
+    Artifacts(ArtifactsCommand),
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
     /// Print the JSON Schema of an output, or list all of them
@@ -123,6 +127,7 @@ pub fn main() -> ExitStatus {
         Command::Doctor(options) => doctor::run(&console, options),
         Command::Install(options) => install::install(&console, options),
         Command::Uninstall(options) => install::uninstall(&console, options),
+        Command::Artifacts(command) => artifacts::run(&console, command),
         Command::Publish(options) => publish::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Schema { name } => schema::run(&console, name.as_deref()),

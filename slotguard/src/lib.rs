@@ -3,6 +3,7 @@
 //! Holds no SQL client. What another privilege is needed for is done by a sibling program, started
 //! from this program's own directory with an environment built from nothing.
 
+mod artifacts;
 mod backend;
 mod check;
 pub mod cli;
@@ -16,5 +17,6 @@ mod publish;
 mod request;
 mod schema;
 mod slot;
+mod tree;
 
 use slot_runtime::installation::{ask, child, sibling};

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use slot_runtime::lease::Generation;
 use step_report::cli::{ConfigOption, TargetOptions};
 
 /// Options of `check`.
@@ -75,7 +76,7 @@ pub(crate) struct Publish {
     pub(crate) program: String,
     /// Generation of the slot's lease, as `slot claim` said it
     #[arg(long, value_name = "GEN")]
-    pub(crate) lease: Option<u64>,
+    pub(crate) lease: Option<Generation>,
     /// Check everything and say what each step would do; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -84,4 +85,35 @@ pub(crate) struct Publish {
     /// Further arguments of the backend's program
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
+}
+
+/// The commands of `artifacts`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactsCommand {
+    /// List what the steps of the slots left behind, the newest first
+    List(ArtifactsList),
+    /// Show one of them: its files, its events and its report
+    Show(ArtifactsShow),
+}
+
+/// Options of `artifacts list`.
+#[derive(Debug, Args)]
+pub(crate) struct ArtifactsList {
+    /// Only of this slot
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+/// Options of `artifacts show`.
+#[derive(Debug, Args)]
+pub(crate) struct ArtifactsShow {
+    /// The slot, such as preview-1
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: String,
+    /// Its name, as `list` shows it
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
 }

@@ -24,7 +24,7 @@ pub const EVENTS: &str = "events.jsonl";
 pub const REPORT: &str = "report.json";
 
 /// Largest file of an artifact, in bytes.
-const LIMIT: usize = 16 * 1024 * 1024;
+pub const LIMIT: usize = 16 * 1024 * 1024;
 
 /// Room for the line that says that a file ends early.
 const MARK: usize = 256;

@@ -5,6 +5,8 @@
 
 /// Every schema: its name on the command line and its text.
 pub const SCHEMAS: &[(&str, &str)] = &[
+    ("artifact", include_str!("../schemas/artifact.json")),
+    ("artifacts", include_str!("../schemas/artifacts.json")),
     ("backend", include_str!("../schemas/backend.json")),
     ("confirmation", include_str!("../schemas/confirmation.json")),
     ("demo", include_str!("../schemas/demo.json")),

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::process::Child;
+use std::time::Duration;
 
 use guard::diagnostic::Code;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::ports;
@@ -39,9 +39,7 @@ impl Bench {
              [publish]\n\
              migrations = \"migrations\"\n\
              [frontend]\n\
-             dist = \"frontend\"\n\
-             [sandbox]\n\
-             require = []\n",
+             dist = \"frontend\"\n",
             place.text("bin/sample-backend")
         ));
         place.keep_artifacts(&place.text("artifacts"));
@@ -60,7 +58,7 @@ impl Bench {
     }
 
     fn serving(mut self) -> Self {
-        self.front = Some(Front::serve(self.server.place.path("web-preview-1/current")));
+        self.front = Some(Front::serve(&self.server));
         self
     }
 
@@ -100,38 +98,34 @@ impl Drop for Bench {
     }
 }
 
-/// What stands in for the slot's web surface: the page of the release, on the slot's port.
-struct Front {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+/// The slot's own web surface.
+struct Front(Child);
 
 impl Front {
-    fn serve(current: PathBuf) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 3101)).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                let mut stream = stream.unwrap();
-                let mut line = String::new();
-                let _ = BufReader::new(&stream).read_line(&mut line);
-                let page = std::fs::read_to_string(current.join("index.html")).unwrap_or_default();
-                let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{page}");
-            }
+    fn serve(server: &Server) -> Self {
+        let place = &server.place;
+        place.write("web-preview-1/releases/before/index.html", 0o644, "nothing yet");
+        symlink("releases/before", place.path("web-preview-1/current")).unwrap();
+        let config = place.config();
+        let args = ["serve", "--slot", "preview-1", "--no-access-log", "--config", &config];
+        let front = Self(
+            Run::new("web-surface", &args)
+                .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
+                .start(),
+        );
+        let answers = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            TcpStream::connect(("127.0.0.1", 3101)).is_ok()
         });
-        Self { stop, thread: Some(thread) }
+        assert!(answers, "the web surface does not start");
+        front
     }
 }
 
 impl Drop for Front {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = std::net::TcpStream::connect(("127.0.0.1", 3101));
-        let _ = self.thread.take().map(JoinHandle::join);
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -287,4 +281,111 @@ fn one_publish_at_a_time_works_on_a_slot() {
     bench.publish(&[]).run().denied(Code::PublishBusy);
     lock.unlock().unwrap();
     assert_eq!(summary(&bench.publish(&[]).run())["outcome"], "published");
+}
+
+#[test]
+fn a_frontend_that_cannot_be_served_is_refused_before_anything_changes() {
+    let bench = Bench::new();
+    let frontend = bench.server.place.path("previews/feature/frontend");
+    symlink("/etc/hostname", frontend.join("host")).unwrap();
+    bench.publish(&[]).run().denied(Code::FrontendTree);
+    std::fs::remove_file(frontend.join("host")).unwrap();
+    std::fs::remove_file(frontend.join("index.html")).unwrap();
+    bench.publish(&[]).run().denied(Code::FrontendMissing);
+    assert_eq!(bench.server.tables("app_preview_1"), crate::support::server::EMPTY);
+    bench.write("frontend/index.html", "<html>mended</html>");
+    std::fs::create_dir(bench.server.place.path("web-preview-1")).unwrap();
+    std::fs::write(bench.server.place.path("web-preview-1/releases"), "").unwrap();
+    bench.publish(&[]).run().denied(Code::ReleaseNotWritable);
+}
+
+#[test]
+fn a_signal_ends_the_flow_at_the_next_step_and_the_next_publish_succeeds() {
+    let bench = Bench::new().serving();
+    let outcome = bench.publish(&[]).run_while(|running| {
+        assert!(running.says("\"step\":\"migration\""));
+        running.signal(Signal::TERM);
+    });
+    outcome.denied(Code::PublishInterrupted);
+    let stopped = summary(&outcome);
+    assert_eq!(stopped["outcome"], "interrupted", "{stopped:#}");
+    assert_eq!(stopped["frontend"], "previous");
+    assert_eq!(summary(&bench.publish(&[]).run())["outcome"], "published");
+}
+
+#[test]
+fn the_slots_are_published_side_by_side() {
+    let bench = Bench::new().serving();
+    bench.publish(&[]).run();
+    let (pid, page) = (bench.pid(), bench.served_page());
+    bench.fill("other");
+    let place = &bench.server.place;
+    let (config, worktree) = (place.config(), place.text("previews/other"));
+    let args = ["publish", "--config", &config, "--slot", "preview-2", "--worktree", &worktree];
+    let other = Run::new("slotguard", &args)
+        .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
+        .format("json")
+        .run();
+    // Nobody serves the second slot's front here; everything before that is done.
+    other.denied(Code::FrontendNotServed);
+    assert_eq!(bench.server.versions("app_preview_2"), "1 2 3 4 5 6 7 8 9 10");
+    assert_eq!((bench.pid(), bench.served_page()), (pid, page), "preview-1 was left alone");
+    let stop = ["backend", "stop", "--config", &config, "--slot", "preview-2"];
+    assert_eq!(Run::new("slotguard", &stop).run().status, Some(0));
+}
+
+#[test]
+fn a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free() {
+    let bench = Bench::new().serving();
+    let place = &bench.server.place;
+    let config = place.config();
+    let slot = |args: &[&str]| {
+        let all = [&["slot"], args, &["--slot", "preview-1", "--config", &config]].concat();
+        Run::new("slotguard", &all)
+            .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
+            .format("json")
+            .run()
+    };
+    let claimed = slot(&["claim", "--owner", "worker-1", "--purpose", "feature-7"]);
+    let generation = summary(&claimed)["generation"].to_string();
+    bench.publish(&[]).run().denied(Code::LeaseHeld);
+    let published = bench.publish(&["--lease", &generation]).run();
+    assert_eq!(summary(&published)["outcome"], "published", "{published:#?}");
+
+    let released = slot(&["release", "--lease", &generation]);
+    assert_eq!(released.status, Some(0), "{released:#?}");
+    assert!(bench.pid().is_null(), "the backend is stopped");
+    assert!(bench.served_page().contains("preview-1 is free"));
+    bench.publish(&["--lease", &generation]).run().refused(Code::LeaseGeneration);
+}
+
+#[test]
+fn artifacts_are_listed_shown_and_kept_in_number() {
+    let bench = Bench::new();
+    let place = &bench.server.place;
+    bench.publish(&["--dry-run"]).run();
+    bench.publish(&["--dry-run"]).run();
+    let config = place.config();
+    let artifacts = |args: &[&str]| {
+        Run::new("slotguard", &[&["artifacts"], args, &["--config", &config]].concat())
+            .format("json")
+            .run()
+    };
+    let list = summary(&artifacts(&["list"]));
+    let list = list["artifacts"].as_array().unwrap();
+    assert_eq!(list.len(), 2, "{list:?}");
+    assert!(list.iter().all(|one| one["step"] == "publish" && one["outcome"] == "planned"));
+    let name = list[0]["name"].as_str().unwrap();
+    let shown = summary(&artifacts(&["show", "--slot", "preview-1", name]));
+    assert_eq!(shown["files"], serde_json::json!(["events.jsonl", "report.html", "report.json"]));
+    assert_eq!(shown["report"]["outcome"], "planned");
+    for bad in ["gone", "../preview-1", ".."] {
+        artifacts(&["show", "--slot", "preview-1", bad]).denied(Code::PathMissing);
+    }
+
+    let text = std::fs::read_to_string(&config).unwrap();
+    let few = text.replace("[publish]\n", "[publish]\nkeep_artifacts = 1\n");
+    place.write("slotguard.toml", 0o600, &few);
+    bench.publish(&["--dry-run"]).run();
+    assert_eq!(summary(&artifacts(&["list"]))["artifacts"].as_array().unwrap().len(), 1);
 }

@@ -10,9 +10,11 @@ use guard::diagnostic::{Code, Denial, shown};
 use guard::frontend::{AddressRules, Reach};
 use guard::io::{LoadedConfig, Root};
 use guard::path::{AbsolutePath, RelativePath};
+use guard::sandbox::DotenvInWorktree;
 use guard::slot::SlotId;
 use serde_json::Value;
 use slot_runtime::StateRoot;
+use slot_runtime::lease::Generation;
 
 use super::children::{Program, Siblings};
 use super::flow::{Flow, Stop, Teller};
@@ -45,7 +47,7 @@ pub(crate) struct Request<'a> {
     /// What follows the arguments of its entry.
     pub(crate) args: &'a [String],
     /// The generation of the lease.
-    pub(crate) lease: Option<u64>,
+    pub(crate) lease: Option<Generation>,
     /// The configuration, and where it came from.
     pub(crate) loaded: &'a LoadedConfig,
     /// Where the slot's frontend is served from.
@@ -91,7 +93,9 @@ impl<'a> Preflight<'a> {
         flow.step(Step::Preflight, |teller| {
             let config = &request.loaded.config;
             let worktree = open_worktree(&request.worktree, config)?;
-            guard::io::judge_worktree(request.worktree.as_str().as_ref(), &config.roots)?;
+            if config.sandbox.dotenv_in_worktree == DotenvInWorktree::Refuse {
+                guard::io::judge_worktree(request.worktree.as_str().as_ref(), &config.roots)?;
+            }
             approve(&request, config)?;
             let siblings = Siblings::find()?;
             let state = StateRoot::open_or_create(&config.roots)?;

@@ -4,6 +4,7 @@ mod capture;
 mod children;
 mod fingerprint;
 mod flow;
+pub(crate) mod free_page;
 mod html;
 mod interrupt;
 mod journey;
@@ -13,7 +14,7 @@ mod release;
 mod step;
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use guard::diagnostic::{Code, Denial, shown};
 use guard::environment::Environment;
@@ -23,13 +24,18 @@ use guard::slot::SlotId;
 use serde::Serialize;
 use slot_runtime::StateRoot;
 use slot_runtime::hold::{self, Held};
+use slot_runtime::lease::{Acting, Activity, EmbeddedStore, Mode, begin};
 use step_report::console::{Console, refuse_on_stderr};
 use step_report::exit::ExitStatus;
 
+use crate::artifacts;
 use crate::options::Publish;
 use flow::{Flow, Stop};
 use journey::{Preflight, Ready, Request};
 use step::{State, Step, StepReport};
+
+/// How long a claim or a release that is under way is waited for.
+const WAIT: Duration = Duration::from_secs(10);
 
 const SCHEMA: &str = "slotguard.publish/1";
 
@@ -112,7 +118,7 @@ fn publish(
     let Prepared { loaded, slot, worktree, .. } = prepared;
     let slot = *slot;
     let opened = StateRoot::open_or_create(&loaded.config.roots)
-        .and_then(|state| hold_slot(&state, slot))
+        .and_then(|state| hold_slot(&state, slot, options, loaded))
         .and_then(|held| console.begin(&loaded.config.roots, slot, "publish").map(|()| held));
     let _held = match opened {
         Ok(held) => held,
@@ -143,19 +149,31 @@ fn publish(
     };
     attach_page(console, &summary, begun);
     console.conclude(&summary, || tell(console, &summary));
+    artifacts::keep_newest(&loaded.config, slot, loaded.config.publish.keep_artifacts);
     status
 }
 
-/// Only one publish works on a slot; the lock ends with this process, however it ends.
-fn hold_slot(state: &StateRoot, slot: SlotId) -> Result<Held, Denial> {
-    hold::hold(state, "publish", &format!("{slot}.lock"))?.ok_or_else(|| {
+/// What keeps others from the slot; it ends with this process, however that ends.
+type Hold = (Held, Acting<Activity>);
+
+/// Only one publish works on a slot, under its lease, and nobody frees the slot meanwhile.
+fn hold_slot(
+    state: &StateRoot,
+    slot: SlotId,
+    options: &Publish,
+    loaded: &LoadedConfig,
+) -> Result<Hold, Denial> {
+    let store = EmbeddedStore::new(&loaded.config.roots);
+    let act = begin(&store, slot, options.lease, Mode::Shared, SystemTime::now, WAIT)?;
+    let held = hold::hold(state, "publish", &format!("{slot}.lock"))?.ok_or_else(|| {
         Denial::new(
             Code::PublishBusy,
             format!("another publish works on {slot}"),
             "a lock that is held",
             "one publish at a time for each slot",
         )
-    })
+    })?;
+    Ok((held, act))
 }
 
 fn request<'a>(options: &'a Publish, prepared: &'a Prepared) -> Result<Request<'a>, Denial> {

@@ -15,6 +15,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::tree;
+
 /// Most files of one release.
 const MOST_FILES: usize = 20_000;
 
@@ -80,16 +82,46 @@ pub(crate) fn stage(
     rules: &AddressRules,
 ) -> Result<StagedRelease, Denial> {
     let files = look(dist.as_fd(), rules)?;
-    let name = name_of(&files);
+    place(&files, web_root, |target| {
+        files.iter().try_for_each(|file| copy_file(dist.as_fd(), file, target))
+    })
+}
+
+/// Makes the release of these files, unless it is there already.
+fn place(
+    files: &[SourceFile],
+    web_root: &AbsolutePath,
+    fill: impl FnOnce(BorrowedFd<'_>) -> Result<(), Denial>,
+) -> Result<StagedRelease, Denial> {
+    let name = name_of(files);
     let bytes = files.iter().map(|file| file.size).sum();
     let root = Root::open_or_create(web_root)?;
     let releases = directory_in(root.handle(), "releases")?;
     let unchanged = rustix::fs::statat(&releases, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     if !unchanged {
-        copy(dist.as_fd(), &files, releases.as_fd(), &name)?;
+        copy(fill, releases.as_fd(), &name)?;
     }
     let root = root.handle().try_clone_to_owned().map_err(|error| unwritable("", &error))?;
     Ok(StagedRelease { root, name, files: files.len(), bytes, unchanged })
+}
+
+/// Puts files of our own into a release.
+///
+/// # Errors
+/// Refuses a web root that cannot be written.
+pub(crate) fn stage_files(
+    contents: &[(&str, &[u8])],
+    web_root: &AbsolutePath,
+) -> Result<StagedRelease, Denial> {
+    let file = |(path, content): &(&str, &[u8])| SourceFile {
+        path: (*path).to_owned(),
+        size: content.len() as u64,
+        digest: Sha256::digest(content).into(),
+    };
+    let files: Vec<SourceFile> = contents.iter().map(file).collect();
+    place(&files, web_root, |target| {
+        contents.iter().try_for_each(|(path, content)| write(path, content, target))
+    })
 }
 
 /// Reads the built frontend and refuses what may not be served; returns how many files there are.
@@ -303,18 +335,16 @@ fn name_of(files: &[SourceFile]) -> String {
     hash.finalize().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Copies the files under a name of its own, and gives the release its name when it is whole on disk.
+/// Fills a directory of another name, and gives the release its name when it is whole on disk.
 fn copy(
-    dist: BorrowedFd<'_>,
-    files: &[SourceFile],
+    fill: impl FnOnce(BorrowedFd<'_>) -> Result<(), Denial>,
     releases: BorrowedFd<'_>,
     name: &str,
 ) -> Result<(), Denial> {
     let unfinished = format!("{UNFINISHED}{name}-{}", std::process::id());
-    remove_tree(releases, &unfinished, 0).map_err(|error| unwritable(&unfinished, &error))?;
+    tree::remove(releases, &unfinished).map_err(|error| unwritable(&unfinished, &error))?;
     let target = directory_in(releases, &unfinished)?;
-    let copied = files.iter().try_for_each(|file| copy_file(dist, file, target.as_fd()));
-    let finished = copied.and_then(|()| {
+    let finished = fill(target.as_fd()).and_then(|()| {
         let failed = |error: Errno| unwritable(name, &error.into());
         sync_directories(target.as_fd(), 0).map_err(|error| unwritable(name, &error))?;
         match rustix::fs::renameat(releases, &unfinished, releases, name) {
@@ -324,7 +354,7 @@ fn copy(
         }
     });
     // What is left of an unfinished copy is removed by the next one, too.
-    let _ = remove_tree(releases, &unfinished, 0);
+    let _ = tree::remove(releases, &unfinished);
     finished
 }
 
@@ -333,9 +363,13 @@ fn copy_file(dist: BorrowedFd<'_>, file: &SourceFile, to: BorrowedFd<'_>) -> Res
     if Sha256::digest(&content)[..] != file.digest {
         return Err(unservable(&file.path, "a file that changed while it was read"));
     }
-    let failed = |error: std::io::Error| unwritable(&file.path, &error);
+    write(&file.path, &content, to)
+}
+
+fn write(path: &str, content: &[u8], to: BorrowedFd<'_>) -> Result<(), Denial> {
+    let failed = |error: std::io::Error| unwritable(path, &error);
     let mut directory = to.try_clone_to_owned().map_err(failed)?;
-    let (parents, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+    let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
     for parent in parents.split('/').filter(|parent| !parent.is_empty()) {
         directory = directory_in(directory.as_fd(), parent)?;
     }
@@ -345,7 +379,7 @@ fn copy_file(dist: BorrowedFd<'_>, file: &SourceFile, to: BorrowedFd<'_>) -> Res
     // Whatever the caller's mask: the web surface is another user.
     rustix::fs::fchmod(&target, FILE_MODE).map_err(|error| failed(error.into()))?;
     let mut target = File::from(target);
-    target.write_all(&content).and_then(|()| target.sync_all()).map_err(failed)
+    target.write_all(content).and_then(|()| target.sync_all()).map_err(failed)
 }
 
 /// Makes a directory of mode 0755, or opens the one that is there.
@@ -375,29 +409,6 @@ fn sync_directories(directory: BorrowedFd<'_>, depth: usize) -> std::io::Result<
     Ok(rustix::fs::fsync(directory)?)
 }
 
-/// Removes a release or what is left of one; something that is not there is removed already.
-fn remove_tree(parent: BorrowedFd<'_>, name: &str, depth: usize) -> std::io::Result<()> {
-    let directory = match open_beneath(parent, name, DIRECTORY) {
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => {
-            return Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?);
-        }
-        opened => opened?,
-    };
-    if depth > DEEPEST {
-        return Err(Errno::NAMETOOLONG.into());
-    }
-    for entry in Dir::read_from(&directory)? {
-        let entry = entry?;
-        match entry.file_name().to_str() {
-            Ok("." | "..") => {}
-            Ok(inner) => remove_tree(directory.as_fd(), inner, depth + 1)?,
-            Err(_) => rustix::fs::unlinkat(&directory, entry.file_name(), AtFlags::empty())?,
-        }
-    }
-    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-}
-
 /// Keeps the releases that are named and the newest others; what cannot be removed is left.
 fn remove_old(root: BorrowedFd<'_>, named: &[Option<&str>], keep: usize) {
     let Ok(releases) = open_beneath(root, "releases", DIRECTORY) else { return };
@@ -413,7 +424,7 @@ fn remove_old(root: BorrowedFd<'_>, named: &[Option<&str>], keep: usize) {
         .collect();
     others.sort_unstable_by(|a, b| b.cmp(a));
     for (_, name) in others.iter().skip(keep) {
-        let _ = remove_tree(releases.as_fd(), name, 0);
+        let _ = tree::remove(releases.as_fd(), name);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stopping a slot's backend before the slot is freed.
+//! Stopping a slot's backend before the slot is freed, and saying so on its frontend.
 
 use guard::config::Config;
 use guard::diagnostic::Denial;
@@ -6,15 +6,22 @@ use guard::slot::SlotId;
 use slot_runtime::lifecycle::Backend;
 use slot_runtime::{StateRoot, record};
 
-/// Returns what stops a slot's backend; it takes no admission, since whoever frees a slot calls it.
+use crate::publish::free_page;
+
+/// Returns what ends a slot: it takes no admission, since whoever frees a slot calls it.
 ///
 /// A slot without a record has no backend under management, and there is nothing to stop.
 pub(super) fn stopper(config: &Config) -> impl FnMut(SlotId) -> Result<(), Denial> {
     move |slot| {
         let state = StateRoot::open_or_create(&config.roots)?;
-        if record::find(&state, slot)?.is_none() {
-            return Ok(());
+        if record::find(&state, slot)?.is_some() {
+            Backend::open(&state, slot, &config.lifecycle)?.lock()?.stop()?;
         }
-        Backend::open(&state, slot, &config.lifecycle)?.lock()?.stop().map(drop)
+        // The slot is freed in any case: its page is the lesser harm.
+        let shown = config.web.root(slot).and_then(|root| free_page::show(slot, &root));
+        if let Err(denial) = shown {
+            tracing::warn!(%slot, code = %denial.code(), "the page of a free slot is not shown");
+        }
+        Ok(())
     }
 }
