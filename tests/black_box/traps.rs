@@ -216,6 +216,48 @@ fn an_exempted_text_cannot_change_the_ledger_or_free_the_lock() {
     assert_eq!(applied(&apply(&server, 1, &good)), serde_json::json!([2]));
 }
 
+/// The screening cannot know which table a name is that stands behind `%I`.
+#[test]
+fn a_name_that_turns_out_to_be_the_ledgers_is_stopped() {
+    let server = Server::new();
+    let first = ("V1__a.sql", "CREATE TABLE a ();");
+    let each = |which: &str, text: &str| {
+        format!(
+            "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             DO $$ DECLARE t text; BEGIN
+                 FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND {which} LOOP
+                     EXECUTE format('{text}', t, t || '_x');
+                 END LOOP; END $$;"
+        )
+    };
+    for (index, (text, code)) in [
+        ("ALTER TABLE %I RENAME TO %I", Code::MigrationFailed),
+        ("ALTER TABLE %I DROP COLUMN IF EXISTS checksum", Code::MigrationFailed),
+        ("ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", Code::LedgerChanged),
+        (
+            "CREATE TRIGGER x BEFORE INSERT ON %I FOR EACH ROW EXECUTE FUNCTION nothing()",
+            Code::LedgerChanged,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("named-{index}");
+        let migrations = set(&server, &name, &[first, ("V2__b.sql", &each("true", text))]);
+        apply(&server, 1, &migrations).refused(code);
+        assert_eq!(server.tables("app_preview_1"), "a refinery_schema_history", "{text}");
+        assert_eq!(server.versions("app_preview_1"), "1", "{text}");
+        // The neighbour: the same for every other table.
+        let others = each("tablename = 'a'", text);
+        let migrations = set(&server, &format!("others-{index}"), &[first, ("V2__b.sql", &others)]);
+        assert_eq!(run(&server, "plan", 1, &migrations).status, Some(0), "{text}");
+    }
+    let good = each("tablename = 'a'", "ALTER TABLE %I RENAME TO %I");
+    let good = set(&server, "good-names", &[first, ("V2__b.sql", &good)]);
+    assert_eq!(applied(&apply(&server, 1, &good)), serde_json::json!([2]));
+    assert_eq!(server.tables("app_preview_1"), "a_x refinery_schema_history");
+}
+
 /// refinery panics on each of these rows.
 #[test]
 fn a_ledger_that_refinery_did_not_write_is_refused_and_not_a_panic() {

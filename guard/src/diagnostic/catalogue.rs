@@ -1094,7 +1094,7 @@ catalogue! {
         summary: "nobody can tell what a statement will run",
         condition: "A statement runs a text that is not made of constants: `EXECUTE`, `set_config` or a function that runs a query.",
         effect: "The text may be anything once it runs.",
-        way_out: "Write the text as a constant, or put `-- slotguard: allow undecidable: REASON` directly before the statement.",
+        way_out: "Write the text as a constant, with `format` and `%I` for the names of tables and their parts, or put `-- slotguard: allow undecidable: REASON` directly before the statement.",
         bad: "DO $$ BEGIN EXECUTE current_setting('app.sql'); END $$;",
         good: "DO $$ BEGIN EXECUTE 'CREATE TABLE a ()'; END $$;",
     }

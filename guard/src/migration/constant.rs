@@ -1,7 +1,10 @@
 //! Text that an expression stands for, if it is made of constants.
 
+use std::ops::Range;
+
 use super::cursor::Cursor;
 use super::lexer::Kind;
+use super::names;
 
 /// What stands where a part of a text is not known: a name that a statement may hold.
 const HOLE: &str = " slotguard_unknown ";
@@ -18,20 +21,37 @@ pub(super) struct Folded {
     /// Whether all of it is known. If not, the rest is still worth reading: what it shows plainly
     /// cannot be exempted as undecidable.
     pub(super) exact: bool,
+    /// Where names and values stand in it that are not known, if nothing else is unknown.
+    pub(super) unknown: Option<Vec<Range<usize>>>,
 }
 
 impl Folded {
     fn known(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exact: true }
+        Self { text: text.into(), exact: true, unknown: Some(Vec::new()) }
     }
 
     fn unknown() -> Self {
-        Self { text: HOLE.to_owned(), exact: false }
+        Self { text: HOLE.to_owned(), exact: false, unknown: None }
+    }
+
+    /// One name, or one value, whatever a variable holds.
+    fn quoted_unknown(quote: char) -> Self {
+        let text = if quote == '"' { names::NAME } else { names::VALUE };
+        let whole = 0..text.len();
+        Self { text: text.to_owned(), exact: false, unknown: Some(vec![whole]) }
     }
 
     fn append(&mut self, other: &Self) {
+        let at = self.text.len();
         self.text.push_str(&other.text);
         self.exact &= other.exact;
+        self.unknown = match (self.unknown.take(), &other.unknown) {
+            (Some(mut unknown), Some(more)) => {
+                unknown.extend(more.iter().map(|hole| hole.start + at..hole.end + at));
+                Some(unknown)
+            }
+            _ => None,
+        };
     }
 }
 
@@ -116,7 +136,7 @@ fn call(cursor: &mut Cursor<'_, '_>) -> Option<Folded> {
 
 fn quoted(value: &Folded, quote: char) -> Folded {
     if !value.exact {
-        return Folded::unknown();
+        return Folded::quoted_unknown(quote);
     }
     let doubled: String = value
         .text
@@ -130,7 +150,8 @@ fn quoted(value: &Folded, quote: char) -> Folded {
 
 /// Fills a template of `format`; widths and positions are rare enough to be undecidable.
 fn format(template: &Folded, values: &[Folded]) -> Folded {
-    let mut out = Folded { text: String::new(), exact: template.exact };
+    let unknown = template.exact.then(Vec::new);
+    let mut out = Folded { text: String::new(), exact: template.exact, unknown };
     let mut values = values.iter();
     let mut characters = template.text.chars();
     while let Some(character) = characters.next() {
@@ -144,7 +165,7 @@ fn format(template: &Folded, values: &[Folded]) -> Folded {
             Some('s') => out.append(values.next().unwrap_or(&unknown)),
             Some('I') => out.append(&quoted(values.next().unwrap_or(&unknown), '"')),
             Some('L') => out.append(&quoted(values.next().unwrap_or(&unknown), '\'')),
-            _ => return Folded { text: template.text.clone(), exact: false },
+            _ => return Folded { text: template.text.clone(), ..Folded::unknown() },
         }
     }
     out

@@ -5,6 +5,7 @@ use super::cursor::{Cursor, Path};
 use super::grammar::Tree;
 use super::kinds::Shape;
 use super::lexer::Kind;
+use super::names;
 use super::relations::LEDGER;
 use super::screener::Screener;
 use super::source::Source;
@@ -247,6 +248,9 @@ impl Screener {
         let Some((cursor, folded)) = folded else {
             return self.find(source, Code::Undecidable, at, format!("the text that `{by}` runs"));
         };
+        if prefix.is_empty() && names_only(source, &cursor, &folded) {
+            return;
+        }
         if !folded.exact {
             self.find(
                 source,
@@ -331,6 +335,20 @@ impl Screener {
                 );
             }
         }
+    }
+}
+
+/// Says whether a text is known but for names and values that decide nothing, and nothing is found
+/// in it.
+fn names_only(source: &Source<'_>, cursor: &Cursor<'_, '_>, folded: &Folded) -> bool {
+    let Some(unknown) = folded.unknown.as_ref().filter(|unknown| !unknown.is_empty()) else {
+        return false;
+    };
+    let inner = Source::folded(source, cursor.place(), folded.text.clone());
+    names::are_decided(&inner, &folded.text, unknown) && {
+        let mut aside = Screener::default();
+        aside.text(&inner);
+        aside.found_nothing()
     }
 }
 

@@ -27,6 +27,7 @@ mod functions;
 mod grammar;
 mod kinds;
 mod lexer;
+mod names;
 mod nesting;
 mod pieces;
 mod plpgsql;

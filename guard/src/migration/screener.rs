@@ -95,6 +95,11 @@ impl Screener {
         self.found.into_iter().filter(move |found| !undecided.contains(&found.code))
     }
 
+    /// Returns whether nothing was found, not even something that is exempt.
+    pub(super) fn found_nothing(&self) -> bool {
+        self.count() == 0 && self.exemptions.unusable().is_empty()
+    }
+
     fn count(&self) -> usize {
         self.found.len() + self.exempted.len()
     }

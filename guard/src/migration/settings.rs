@@ -144,7 +144,7 @@ impl Screener {
     /// Judges a call of `set_config`, whose arguments are given.
     pub(super) fn set_config(&mut self, name: &Cursor<'_, '_>, value: Option<&Cursor<'_, '_>>) {
         let at = name.place();
-        let Some(Folded { text, exact: true }) = constant::fold(name) else {
+        let Some(Folded { text, exact: true, .. }) = constant::fold(name) else {
             let what = "`set_config` of a setting that is no constant";
             return self.find(name.source, Code::Undecidable, at, what);
         };
