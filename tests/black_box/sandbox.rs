@@ -263,6 +263,7 @@ fn calls_that_reach_other_processes_or_the_kernel_are_refused() {
         ("namespace".to_owned(), "EPERM"),
         ("keys".to_owned(), "EPERM"),
         ("x32".to_owned(), "ENOSYS"),
+        ("foreign".to_owned(), "KILLED"),
         ("dump".to_owned(), "EFBIG"),
         ("pairs".to_owned(), "ok"),
         ("thread".to_owned(), "ok"),

@@ -12,7 +12,7 @@ use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, S
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
-    SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -22,59 +22,57 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// # Errors
 /// Returns why the kernel or the compiler of the filter refused.
 pub(super) fn install(demand: &Demand) -> Result<(), Error> {
-    let absent = compile(absent()?, libc::ENOSYS)?;
-    let mut refused = refused()?;
-    refused.insert(libc::SYS_socket, sockets(demand)?);
-    refused.insert(libc::SYS_socketpair, pairs(demand)?);
-    let refused = compile(refused, libc::EPERM)?;
-    seccompiler::apply_filter(&absent)?;
-    seccompiler::apply_filter(&refused)
+    seccompiler::apply_filter(&compile(demand)?)
 }
 
-/// A program that was built for another architecture is killed: its calls have other numbers.
-fn compile(rules: Rules, errno: libc::c_int) -> Result<BpfProgram, BackendError> {
-    let refuse = SeccompAction::Errno(errno.unsigned_abs());
+/// One filter, because the kernel checks and translates each one anew.
+fn compile(demand: &Demand) -> Result<BpfProgram, BackendError> {
+    let mut rules = refused()?;
+    rules.insert(libc::SYS_socket, sockets(demand)?);
+    rules.insert(libc::SYS_socketpair, pairs(demand)?);
+    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?;
     let compiled = BpfProgram::try_from(filter)?;
-    Ok(other_table().into_iter().chain(compiled).collect())
-}
-
-/// On x86-64 there is a second table, x32, under the same architecture: the same calls with a bit
-/// more in their numbers. The compiler of the filter does not know it.
-#[cfg(target_arch = "x86_64")]
-fn other_table() -> Vec<seccompiler::sock_filter> {
-    const X32_BIT: u32 = 0x4000_0000;
-    const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, at offset 0
-    const JUMP_IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-    let answer = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    let step = |code, jt, jf, k| seccompiler::sock_filter { code, jt, jf, k };
-    vec![
-        step(LOAD_NUMBER, 0, 0, 0),
-        step(JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
-        step(RETURN, 0, 0, answer),
-    ]
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn other_table() -> Vec<seccompiler::sock_filter> {
-    Vec::new()
-}
-
-fn always(calls: &[i64]) -> Rules {
-    calls.iter().map(|call| (*call, Vec::new())).collect()
+    Ok(absent().into_iter().chain(compiled).collect())
 }
 
 /// Calls that programs do without when a kernel does not have them. `clone3` keeps its flags in
 /// memory, where a filter cannot see whether they ask for a namespace.
-fn absent() -> Result<Rules, BackendError> {
-    Ok(always(&[
-        libc::SYS_clone3,
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-    ]))
+const ABSENT: [i64; 4] = [
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// On x86-64 there is a second table, x32, under the same architecture: the same calls with this bit
+/// in their numbers. Elsewhere no number is as high.
+const OTHER_TABLE: u32 = 0x4000_0000;
+
+/// Answers what a kernel may lack as one that lacks it does.
+///
+/// These steps stand in front of what the library compiles, which has one answer for all calls, knows
+/// no second table, and kills a program that was built for another architecture.
+fn absent() -> Vec<sock_filter> {
+    const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, at offset 0
+    const JUMP_IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let mut steps = vec![step(LOAD_NUMBER, 0, 0, 0)];
+    // Each comparison that holds jumps over those behind it, to the answer.
+    for (index, call) in ABSENT.into_iter().enumerate() {
+        let behind = (ABSENT.len() - index) as u8;
+        steps.push(step(JUMP_IF_EQUAL, behind, 0, call as u32));
+    }
+    steps.push(step(JUMP_IF_AT_LEAST, 0, 1, OTHER_TABLE));
+    steps.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()));
+    steps
+}
+
+fn always(calls: &[i64]) -> Rules {
+    calls.iter().map(|call| (*call, Vec::new())).collect()
 }
 
 /// Calls that no backend needs and that reach other processes, keys, mounts or the kernel.
@@ -246,16 +244,40 @@ mod tests {
         }
     }
 
+    /// What the steps in front answer to a call; `None` when they leave it to the rest.
+    fn answer(number: u32) -> Option<u32> {
+        let steps = absent();
+        let mut at = 1;
+        while let Some(step) = steps.get(at) {
+            let holds = match step.code {
+                0x15 => number == step.k,
+                0x35 => number >= step.k,
+                _ => return Some(step.k),
+            };
+            at += 1 + usize::from(if holds { step.jt } else { step.jf });
+        }
+        None
+    }
+
+    #[test]
+    fn the_steps_in_front_answer_absent_calls_and_the_other_table_only() {
+        let absent = Some(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs());
+        for call in ABSENT {
+            assert_eq!(answer(call as u32), absent, "{call}");
+            assert_eq!(answer(call as u32 + 100), None, "{call}");
+        }
+        for call in [libc::SYS_socket, libc::SYS_execve, libc::SYS_clone] {
+            assert_eq!(answer(call as u32), None, "{call}");
+            assert_eq!(answer(call as u32 | OTHER_TABLE), absent, "{call}");
+        }
+    }
+
     #[test]
     fn every_policy_compiles_to_what_the_kernel_takes() {
         const MOST: usize = 4096;
         for unix in [UnixSockets::Deny, UnixSockets::Notify, UnixSockets::Allow] {
             for udp in [Udp::Deny, Udp::Allow] {
-                let demand = demand(unix, udp);
-                let mut rules = refused().unwrap();
-                rules.insert(libc::SYS_socket, sockets(&demand).unwrap());
-                rules.insert(libc::SYS_socketpair, pairs(&demand).unwrap());
-                let program = compile(rules, libc::EPERM).unwrap();
+                let program = compile(&demand(unix, udp)).unwrap();
                 assert!(program.len() < MOST, "{}", program.len());
             }
         }
