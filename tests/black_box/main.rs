@@ -37,6 +37,7 @@ mod systemd;
 mod traps;
 mod web;
 mod web_corpus;
+mod units;
 
 #[test]
 fn every_file_is_a_module_of_this_binary() {

@@ -1,0 +1,72 @@
+# What is tried with the installed units inside of a systemd of its own; prints `case.key=value`.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mkdir -p /opt/slotguard
+cp "$1/slotguard" "$1/runtime-wrapper" /opt/slotguard/
+slotguard=/opt/slotguard/slotguard
+state=/var/lib/slotguard/state
+"$slotguard" install --programs /opt/slotguard --scripts /srv/scripts --format json >/dev/null
+systemd-sysusers /etc/sysusers.d/slotguard.conf >/dev/null 2>&1
+systemd-tmpfiles --create /etc/tmpfiles.d/slotguard.conf
+printf '[programs.backend]\npath = "/bin/sleep"\nargs = ["600"]\n[sandbox]\nrequire = []\n' \
+    >>/etc/slotguard/slotguard.toml
+systemctl daemon-reload
+
+show() {
+    systemctl show -p ActiveState,Result,AssertResult,ExecMainStatus,NRestarts "$2" | sed "s/^/$1./"
+}
+settled() {
+    for _ in $(seq 50); do
+        case $(systemctl is-active "$1") in active | failed | inactive) return ;; esac
+        sleep 0.1
+    done
+}
+start() {
+    systemctl start "slot-backend@$2.service" 2>/dev/null
+    settled "slot-backend@$2.service"
+    show "$1" "slot-backend@$2.service"
+}
+
+start unknown preview-9
+start path ..-..-etc
+start unassigned preview-1
+
+# A record that nobody can read: the wrapper refuses, longer than the pause before a restart.
+echo '{}' >"$state/records/preview-1.json"
+systemctl start slot-backend@preview-1.service 2>/dev/null
+sleep 3
+settled slot-backend@preview-1.service
+show refused slot-backend@preview-1.service
+
+# The neighbour: the same unit and wrapper, told what to run on the command line.
+mkdir -p /etc/systemd/system/slot-backend@.service.d
+printf '[Service]\nExecStart=\nExecStart=%s exec --slot %%i -- /bin/sleep 600\n' \
+    /opt/slotguard/runtime-wrapper >/etc/systemd/system/slot-backend@.service.d/command.conf
+systemctl daemon-reload
+systemctl reset-failed
+start running preview-1
+pid=$(systemctl show -p MainPID --value slot-backend@preview-1.service)
+echo "running.user=$(stat -c %U "/proc/$pid")"
+echo "running.command=$(tr '\0' ' ' <"/proc/$pid/cmdline")"
+echo "running.group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")"
+echo "running.core=$(awk '/^Max core/ { print $5 $6 }' "/proc/$pid/limits")"
+echo "slice.$(systemctl show -p MemoryMax slotguard-preview-1.slice)"
+echo "slice.$(systemctl show -p TasksMax slotguard-preview-1.slice)"
+kill -KILL "$pid"
+for _ in $(seq 50); do
+    [ "$(systemctl show -p NRestarts --value slot-backend@preview-1.service)" = 0 ] || break
+    sleep 0.1
+done
+settled slot-backend@preview-1.service
+show crashed slot-backend@preview-1.service
+systemctl stop slot-backend@preview-1.service
+show stopped slot-backend@preview-1.service
+
+rm "$state/records/preview-1.json"
+"$slotguard" slot claim --slot preview-1 --owner test --for 1s --format json >/dev/null
+sleep 2
+systemctl start slotguard-reaper.service
+show reaper slotguard-reaper.service
+echo "reaped.$("$slotguard" slot list --format json | tr ',' '\n' | grep -m1 '"standing"' | tr ':' '=')"
+systemctl start slotguard-reaper.timer
+show timer slotguard-reaper.timer
+echo end.reached=yes
