@@ -8,6 +8,7 @@ use serde::Serialize;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
+use crate::install::network;
 use crate::options::Doctor;
 use crate::{ask, sibling};
 
@@ -104,6 +105,10 @@ fn examine(options: &Doctor) -> Vec<Check> {
         .map_or("none, the contract's defaults".to_owned(), |path| path.display().to_string());
     checks.push(Check::ok("configuration", said));
     checks.push(cluster(options, &loaded));
+    checks.extend(
+        network::findings(loaded.config.slots())
+            .map(|findings| Check::judged("network rules", "in force for every slot", findings)),
+    );
     checks.extend(slots(&loaded));
     checks
 }

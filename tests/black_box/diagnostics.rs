@@ -983,6 +983,7 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::ManagerUnavailable, "says what the host's own manager says; shown in systemd.rs"),
     (Code::DescriptorsOpen, "needs a kernel older than 5.11"),
     (Code::NotASlotUser, "depends on who runs the tests; shown in sandbox.rs"),
+    (Code::NetworkRules, "needs an /etc of its own; shown in `units`"),
     (Code::Internal, "a defect; none is known"),
     (Code::FrontendAddress, "needs a whole publish; shown in publish.rs"),
     (Code::FrontendTree, "needs a whole publish; shown in publish.rs"),

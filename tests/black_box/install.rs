@@ -314,9 +314,10 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
     let Some(analyze) = tool("systemd-analyze") else { return };
     let host = Host::new();
     // The verification looks for the programs that the units start.
-    host.run("install", &["--programs", "/usr/bin"]).run().accepted();
+    host.run("install", &["--programs", "/usr/bin", "--nftables"]).run().accepted();
     let units = host.path("etc/systemd/system");
-    for name in ["slot-backend@.service", "slotguard-reaper.service"] {
+    for name in ["slot-backend@.service", "slotguard-reaper.service", "slotguard-nftables.service"]
+    {
         let unit = units.join(name);
         let args = ["security", "--offline=true", "--threshold=15", unit.to_str().unwrap()];
         let outcome = Run::at(&analyze, &args).with("PATH", "/usr/bin").run();
@@ -324,8 +325,12 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
         assert!(!outcome.said().contains("ignoring"), "{outcome:?}");
     }
     let path = format!("{}:", units.to_str().unwrap());
-    let names =
-        ["slot-backend@preview-1.socket", "slotguard-preview-1.slice", "slotguard-reaper.timer"];
+    let names = [
+        "slotguard-nftables.service",
+        "slot-backend@preview-1.socket",
+        "slotguard-preview-1.slice",
+        "slotguard-reaper.timer",
+    ];
     for unit in std::fs::read_dir(&units).unwrap() {
         let unit = unit.unwrap().path();
         if unit.extension().is_some_and(|kind| kind == "service") {

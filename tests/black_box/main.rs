@@ -35,9 +35,9 @@ mod suggestions;
 mod support;
 mod systemd;
 mod traps;
+mod units;
 mod web;
 mod web_corpus;
-mod units;
 
 #[test]
 fn every_file_is_a_module_of_this_binary() {

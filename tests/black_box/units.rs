@@ -44,6 +44,38 @@ fn done_inside(job: &str) -> Option<BTreeMap<String, String>> {
 }
 
 #[test]
+fn the_installed_rules_let_a_slot_reach_its_own_and_nothing_else() {
+    for (needed, path) in [("nft", "/usr/sbin/nft"), ("python3", "/usr/bin/python3")] {
+        if !Path::new(path).is_file() {
+            return say(&format!("SKIPPED: no {needed}"));
+        }
+    }
+    if !rustix::process::geteuid().is_root() {
+        return say("SKIPPED: only root makes namespaces");
+    }
+    let place = Place::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/units/network.sh");
+    let programs = programs::program("slotguard").parent().unwrap().to_str().unwrap().to_owned();
+    let args = ["-s", "KILL", "60", "/bin/sh", script, &place.text("empty"), &programs];
+    let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+    let outcome = Run::at(Path::new("/usr/bin/timeout"), &args).with("PATH", path).run();
+    let expected = [
+        "doctor.before=",
+        "doctor.not-loaded=finding",
+        "doctor.loaded=ok",
+        "from-own-port=refused",
+        "own-port=reached",
+        "foreign-port=refused",
+        "database=reached",
+        "other-slot=refused",
+        "elsewhere=refused",
+        "other-user=reached",
+        "end=reached",
+    ];
+    assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), expected, "{outcome:?}");
+}
+
+#[test]
 fn the_installed_units_refuse_run_and_free_as_they_say() {
     let Some(said) = done_inside(include_str!("../units/job.sh")) else { return };
     let expect = |pairs: &[(&str, &str)]| {
@@ -85,5 +117,8 @@ fn the_installed_units_refuse_run_and_free_as_they_say() {
         ("reaped.\"standing\"", "\"unclaimed\""),
         ("timer.ActiveState", "active"),
     ]);
+    // The backend has pulled them in.
+    let rules = if Path::new("/usr/sbin/nft").is_file() { "active" } else { "inactive" };
+    expect(&[("running.rules", rules)]);
     assert!(said["running.group"].contains("/slotguard-preview-1.slice/"), "{said:#?}");
 }

@@ -12,7 +12,7 @@ if [ -z "${3:-}" ]; then
     mkdir "$group"
     own=$(sed -n 's/^0:://p' /proc/self/cgroup)
     echo $$ >"$group/cgroup.procs"
-    unshare --fork --pid --mount --uts --ipc --cgroup --kill-child \
+    unshare --fork --pid --mount --uts --ipc --cgroup --net --kill-child \
         sh "$0" "$directory" "$programs" inside && status=0 || status=$?
     echo $$ >"${group%/*}$own/cgroup.procs"
     # The manager has left its own groups behind, empty.

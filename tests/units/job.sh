@@ -4,7 +4,9 @@ mkdir -p /opt/slotguard
 cp "$1/slotguard" "$1/runtime-wrapper" /opt/slotguard/
 slotguard=/opt/slotguard/slotguard
 state=/var/lib/slotguard/state
-"$slotguard" install --programs /opt/slotguard --scripts /srv/scripts --format json >/dev/null
+ip link set lo up
+[ ! -x /usr/sbin/nft ] || rules=--nftables
+"$slotguard" install ${rules:-} --programs /opt/slotguard --scripts /srv/scripts --format json >/dev/null
 systemd-sysusers /etc/sysusers.d/slotguard.conf >/dev/null 2>&1
 systemd-tmpfiles --create /etc/tmpfiles.d/slotguard.conf
 printf '[programs.backend]\npath = "/bin/sleep"\nargs = ["600"]\n[sandbox]\nrequire = []\n' \
@@ -45,6 +47,7 @@ systemctl daemon-reload
 systemctl reset-failed
 start running preview-1
 pid=$(systemctl show -p MainPID --value slot-backend@preview-1.service)
+echo "running.rules=$(systemctl is-active slotguard-nftables.service)"
 echo "running.user=$(stat -c %U "/proc/$pid")"
 echo "running.command=$(tr '\0' ' ' <"/proc/$pid/cmdline")"
 echo "running.group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")"

@@ -1426,6 +1426,14 @@ catalogue! {
         bad: "a directory in the place of a script",
         good: "no such directory",
     }
+    NetworkRules "SG8307" BadData {
+        summary: "the rules for the network are not in force",
+        condition: "`slotguard install --nftables` wrote rules for the slots' users, and the kernel does not have them for every slot, or cannot be asked.",
+        effect: "A slot's program could connect to another slot's backend, or serve on its port.",
+        way_out: "Start `slotguard-nftables.service`; run `slotguard install --nftables` again when the slots have changed. Only root can ask.",
+        bad: "slotguard doctor while slotguard-nftables.service is stopped",
+        good: "slotguard doctor while it is active",
+    }
     RecordMissing "SG8401" InputMissing {
         summary: "the slot has no record",
         condition: "A start from the record was asked for, and no start or publish has written one.",

@@ -16,6 +16,9 @@ const UNITS: &str = "/etc/systemd/system";
 /// The configuration that an installation starts with.
 pub(super) const CONFIG: &str = "/etc/slotguard/slotguard.toml";
 
+/// The rules for the network, where they were asked for.
+pub(super) const NETWORK_RULES: &str = "/etc/slotguard/slots.nft";
+
 /// A file as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
@@ -69,10 +72,15 @@ const REAPER_TIMER: &str = include_str!("../../../deploy/systemd/slotguard-reape
 const USERS: &str = include_str!("../../../deploy/sysusers.d/slotguard.conf");
 const DIRECTORIES: &str = include_str!("../../../deploy/tmpfiles.d/slotguard.conf");
 const START_CONFIG: &str = include_str!("../../../deploy/config/slotguard.toml");
+const RULES: &str = include_str!("../../../deploy/nftables/slots.nft");
+const RULES_UNIT: &str = include_str!("../../../deploy/systemd/slotguard-nftables.service");
+const RULES_NEEDED: &str = include_str!("../../../deploy/systemd/backend-nftables.conf");
 const SCRIPT: &str = include_str!("../../../deploy/scripts/slot-verb");
 
 /// Lists every file of an installation for these slots.
-pub(super) fn files(slots: &SlotSet, paths: &Paths) -> Vec<File> {
+///
+/// With ports of databases, rules for the network are among them: what each slot's user may reach.
+pub(super) fn files(slots: &SlotSet, paths: &Paths, database_ports: Option<&[u16]>) -> Vec<File> {
     let mut files: Vec<File> = [
         ("slot-backend@.service", BACKEND),
         ("slot-backend@.socket", SOCKET),
@@ -88,6 +96,7 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths) -> Vec<File> {
     files.push(file("/etc/sysusers.d/slotguard.conf".to_owned(), per_slot(USERS, slots)));
     files.push(file("/etc/tmpfiles.d/slotguard.conf".to_owned(), per_slot(DIRECTORIES, slots)));
     files.push(start_config(slots));
+    files.extend(database_ports.into_iter().flat_map(|ports| network_rules(slots, ports)));
     files.extend(SCRIPTS.iter().map(|script| script.file(paths)));
     for file in &mut files {
         file.content = file
@@ -104,8 +113,18 @@ fn file(path: String, content: String) -> File {
 
 /// The port is computed from the slot.
 fn socket_port(slot: SlotId) -> File {
-    let text = SOCKET_PORT.replace("{backend_port}", &slot.backend_port().to_string());
-    file(format!("{UNITS}/slot-backend@{slot}.socket.d/port.conf"), text)
+    file(format!("{UNITS}/slot-backend@{slot}.socket.d/port.conf"), for_slot(SOCKET_PORT, slot))
+}
+
+fn network_rules(slots: &SlotSet, database_ports: &[u16]) -> [File; 3] {
+    let ports: Vec<String> = database_ports.iter().map(u16::to_string).collect();
+    let rules = per_slot(RULES, slots).replace("{database_ports}", &ports.join(", "));
+    let needed = format!("{UNITS}/slot-backend@.service.d/nftables.conf");
+    [
+        file(NETWORK_RULES.to_owned(), rules),
+        file(format!("{UNITS}/slotguard-nftables.service"), RULES_UNIT.to_owned()),
+        file(needed, RULES_NEEDED.to_owned()),
+    ]
 }
 
 /// Writes a line that holds `{id}` once for each slot.
@@ -113,7 +132,7 @@ fn per_slot(text: &str, slots: &SlotSet) -> String {
     let mut out = String::new();
     for line in text.split_inclusive('\n') {
         if line.contains("{id}") {
-            out.extend(slots.iter().map(|slot| line.replace("{id}", &slot.to_string())));
+            out.extend(slots.iter().map(|slot| for_slot(line, slot)));
         } else {
             out.push_str(line);
         }
@@ -121,7 +140,14 @@ fn per_slot(text: &str, slots: &SlotSet) -> String {
     out
 }
 
-fn start_config(slots: &SlotSet) -> File {
+fn for_slot(line: &str, slot: SlotId) -> String {
+    line.replace("{id}", &slot.to_string())
+        .replace("{backend_port}", &slot.backend_port().to_string())
+        .replace("{sidecar_port}", &slot.sidecar_port().to_string())
+}
+
+/// The configuration that an installation starts with.
+pub(super) fn start_config(slots: &SlotSet) -> File {
     let ids: Vec<String> = slots.iter().map(|slot| format!("\"{slot}\"")).collect();
     let content = START_CONFIG.replace("{ids}", &ids.join(", "));
     File { keeps_existing: true, ..file(CONFIG.to_owned(), content) }
@@ -206,7 +232,7 @@ mod tests {
 
     fn content(name: &str) -> String {
         let slots = SlotSet::parse_csv("preview-1,preview-3").unwrap();
-        let mut files = files(&slots, &paths()).into_iter();
+        let mut files = files(&slots, &paths(), Some(&[5432, 5433])).into_iter();
         files.find(|file| file.path.ends_with(name)).expect(name).content
     }
 
@@ -225,14 +251,25 @@ mod tests {
     #[test]
     fn the_paths_of_the_host_stand_everywhere_and_no_placeholder_is_left() {
         let slots = SlotSet::default();
-        for file in files(&slots, &paths()) {
-            for left in [PROGRAMS, STATE, "{id}", "{script}", "{command}", "{leased}", "{ids}"] {
+        let placeholders =
+            ["{id}", "{ids}", "{script}", "{does}", "{command}", "{leased}", "_port"];
+        for file in files(&slots, &paths(), Some(&[5432])) {
+            for left in placeholders.into_iter().chain([PROGRAMS, STATE]) {
                 assert!(!file.content.contains(left), "{left} in {}", file.path);
             }
         }
         let unit = content("slot-backend@.service");
         assert!(unit.contains("ExecStart=/opt/slotguard/bin/runtime-wrapper exec --slot %i "));
         assert!(unit.contains("ReadWritePaths=/srv/state/%i"));
+    }
+
+    #[test]
+    fn rules_for_the_network_are_there_only_when_asked_for() {
+        let rules = content("slots.nft");
+        assert!(rules.contains("\"slot-preview-3\" ct direction reply tcp sport 8103 accept"));
+        assert!(rules.contains("tcp dport { 5432, 5433, 5103 } accept"), "{rules}");
+        let without = files(&SlotSet::default(), &paths(), None);
+        assert!(!without.iter().any(|file| file.path.contains("nft")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod layout;
 mod manifest;
+pub(crate) mod network;
 mod plan;
 mod tree;
 
@@ -39,6 +40,11 @@ pub(crate) struct Install {
     /// else /srv/oroboros/current/scripts]
     #[arg(long, value_name = "DIR")]
     scripts: Option<String>,
+    /// Also rules of nftables for each slot's user, for kernels without rules on TCP ports
+    ///
+    /// Needs `[database] endpoints`. Backends then do not start without the rules.
+    #[arg(long)]
+    nftables: bool,
 }
 
 /// Options of `uninstall`.
@@ -102,13 +108,16 @@ fn do_install(console: &Console, options: &Install) -> Result<(), Denial> {
         state: config.roots.state.clone(),
     };
     paths.require_plain()?;
-    let files = layout::files(config.slots(), &paths);
+    let ports = options.nftables.then(|| database_ports(&config)).transpose()?;
+    let files = layout::files(config.slots(), &paths, ports.as_deref());
     let before = Manifest::read(&tree)?;
     let plan = plan::install(&tree, &files, before.as_ref())?;
     if !options.place.dry_run {
         plan::apply_install(&tree, &files, &plan, before)?;
     }
-    say(console, "install", &options.place, &plan, &NEXT);
+    let rules = options.nftables.then_some("systemctl enable --now slotguard-nftables.service");
+    let next: Vec<&str> = NEXT.into_iter().chain(rules).collect();
+    say(console, "install", &options.place, &plan, &next);
     Ok(())
 }
 
@@ -138,17 +147,35 @@ const NEXT: [&str; 4] = [
     "systemctl enable --now slotguard-reaper.timer",
 ];
 
-/// The configuration that is there already says which slots the host has, and where their state is.
+/// The configuration that is there already, or the one that will be, says which slots the host has,
+/// and where their state is.
 fn configured(root: &Path, environment: &Environment) -> Result<Config, Denial> {
     let path = root.join(CONFIG.trim_start_matches('/'));
     match std::fs::symlink_metadata(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut config = Config::default();
             config.reconcile_slots(environment.value("SLOT_IDS_CSV"))?;
-            Ok(config)
+            Config::parse(&layout::start_config(config.slots()).content)
         }
         _ => Ok(load_config(Some(&path), environment)?.config),
     }
+}
+
+/// Returns the ports that a slot's user may connect to; an unknown one cannot be allowed.
+fn database_ports(config: &Config) -> Result<Vec<u16>, Denial> {
+    let mut ports: Vec<u16> =
+        config.database.endpoints.iter().map(|endpoint| endpoint.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.is_empty() {
+        return Err(Denial::new(
+            Code::ConfigValue,
+            "rules for the network need to know the port of the databases",
+            "no `[database] endpoints`",
+            "`[database] endpoints`, such as [\"127.0.0.1:5432\"]",
+        ));
+    }
+    Ok(ports)
 }
 
 fn programs(option: Option<&str>) -> Result<AbsolutePath, Denial> {
