@@ -15,7 +15,7 @@ use crate::support::processes::{Process, wait_for_end};
 use crate::support::run::Run;
 
 #[test]
-fn pl_3_a_backend_lives_from_start_to_stop() {
+fn lc_4_lc_5_lc_6_lc_7_dg_2_a_backend_lives_from_start_to_stop() {
     let preview = Preview::new();
     let refused = preview.backend("start", 1, &[]).run();
     refused.denied(Code::RecordMissing);
@@ -53,7 +53,7 @@ fn pl_3_a_backend_lives_from_start_to_stop() {
 }
 
 #[test]
-fn pl_4_a_restart_leaves_the_other_slot_alone() {
+fn lc_3_lc_9_a_restart_leaves_the_other_slot_alone() {
     let preview = Preview::new();
     preview.started(1);
     let other = preview.started(2);
@@ -64,6 +64,26 @@ fn pl_4_a_restart_leaves_the_other_slot_alone() {
     assert_eq!(connection.ask(), "HTTP/1.1 200 OK");
     let status = said(preview.backend("status", 2, &[]).run().accepted());
     assert_eq!(process(&status), other);
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_no_backend() {
+    let preview = Preview::new();
+    // A shell in a session of its own starts the backend, and the whole session is hung up.
+    let program = crate::support::programs::program("slotguard");
+    let worktree = preview.place().text("previews/feature");
+    let line = format!(
+        "{} backend start --config {} --slot preview-1 --worktree {worktree} && kill -s HUP 0",
+        program.display(),
+        preview.place().config(),
+    );
+    let shell = ["--wait", "/bin/sh", "-c", &line];
+    let outcome = Run::at(Path::new("/usr/bin/setsid"), &shell).run();
+    let running = process(&said(&outcome));
+    assert_ne!(outcome.status, Some(0), "the shell was hung up");
+    assert!(running.is_running());
+    preview.backend("health", 1, &[]).run().accepted();
+    assert_eq!(process(&said(preview.backend("status", 1, &[]).run().accepted())), running);
 }
 
 #[test]
@@ -297,7 +317,7 @@ fn se_1_a_refusal_of_the_wrapper_arrives_as_it_was_said() {
 }
 
 #[test]
-fn pl_6_a_slot_is_freed_only_after_its_backend_has_stopped() {
+fn lc_10_a_slot_is_freed_only_after_its_backend_has_stopped() {
     let preview = Preview::new();
     let slot = |verb: &str, more: &[&str]| {
         let config = preview.place().config();

@@ -82,7 +82,7 @@ fn unit(preview: &Preview) -> String {
 }
 
 #[test]
-fn pl_1_pl_4_a_unit_lives_from_start_to_stop_and_leaves_others_alone() {
+fn lc_1_lc_3_lc_9_a_unit_lives_from_start_to_stop_and_leaves_others_alone() {
     let Some(units) = Units::new(&[]) else { return };
     let first = units.started(1);
     let other = units.started(2);
@@ -91,6 +91,7 @@ fn pl_1_pl_4_a_unit_lives_from_start_to_stop_and_leaves_others_alone() {
     units.backend("health", 1, &[]).run().accepted();
     let again = said(units.start(1, "backend").run().accepted());
     assert_eq!((&again["outcome"], &again["pid"]), (&json!("already-running"), &json!(first)));
+    units.start(1, "hangs").run().denied(Code::BackendDiffers);
     let restarted = said(units.backend("restart", 1, &[]).run().accepted());
     assert_ne!(restarted["pid"], first);
     assert!(!units.is_running(first));
@@ -309,6 +310,11 @@ fn with_a_socket_unit_no_connection_is_refused_across_restarts() {
     assert_eq!(seen.refused, 0, "{seen:?}");
     assert!(seen.answered > 0, "{seen:?}");
     assert_eq!(units.stopped(1)["freed"]["port"], "socket-unit");
+    // A look at a stopped unit does not start it, though the manager listens for it.
+    units.backend("health", 1, &[]).run().denied(Code::BackendNotListening);
+    assert_eq!(units.booted.property(UNIT, "ActiveState"), "inactive");
+    units.started(1);
+    units.stopped(1);
 
     // Without the socket unit the same client is refused now and then; how long is only measured.
     assert_eq!(units.booted.systemctl(&["stop", "slot-backend@preview-1.socket"]).status, Some(0));

@@ -53,35 +53,33 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at the slot's port, given a way to list the slot's processes.
 pub(crate) fn look(slot: SlotId, path: &str, processes: impl Fn() -> Vec<Process>) -> Health {
-    let port = slot.backend_port();
-    let listens = || match listener::find(port, &processes()) {
-        // A process that was made a moment ago may be missing in the list.
-        Listener::Foreign(_) => listener::find(port, &processes()),
-        listener => listener,
-    };
-    let health = Health {
-        state: HealthState::NotListening,
-        port,
-        path: path.to_owned(),
-        status: None,
-        latency_ms: None,
-        body_bytes: None,
-        why: None,
-        foreign_pid: None,
-    };
-    match listens() {
+    match whose(slot, &processes) {
         Listener::Slot => {}
-        other => return unasked(health, &other),
+        other => return unasked(slot, path, &other),
     }
-    let answer = probe::ask(port, path, PATIENCE);
+    let answer = probe::ask(slot.backend_port(), path, PATIENCE);
     // Whoever answered must have been the one who was seen.
-    match listens() {
-        Listener::Slot => answered(health, &answer),
-        other => unasked(health, &other),
+    match whose(slot, &processes) {
+        Listener::Slot => answered(Health::unknown(slot, path), &answer),
+        other => unasked(slot, path, &other),
     }
 }
 
-fn unasked(health: Health, listener: &Listener) -> Health {
+/// Looks at the slot's port without asking anybody: a question would start a unit with a socket.
+pub(crate) fn glance(slot: SlotId, path: &str, processes: impl Fn() -> Vec<Process>) -> Health {
+    unasked(slot, path, &whose(slot, &processes))
+}
+
+fn whose(slot: SlotId, processes: &impl Fn() -> Vec<Process>) -> Listener {
+    match listener::find(slot.backend_port(), &processes()) {
+        // A process that was made a moment ago may be missing in the list.
+        Listener::Foreign(_) => listener::find(slot.backend_port(), &processes()),
+        listener => listener,
+    }
+}
+
+fn unasked(slot: SlotId, path: &str, listener: &Listener) -> Health {
+    let health = Health::unknown(slot, path);
     match listener {
         Listener::Foreign(pid) => {
             Health { state: HealthState::Foreign, foreign_pid: *pid, ..health }
@@ -110,6 +108,19 @@ fn answered(health: Health, answer: &Answer) -> Health {
 }
 
 impl Health {
+    fn unknown(slot: SlotId, path: &str) -> Self {
+        Self {
+            state: HealthState::NotListening,
+            port: slot.backend_port(),
+            path: path.to_owned(),
+            status: None,
+            latency_ms: None,
+            body_bytes: None,
+            why: None,
+            foreign_pid: None,
+        }
+    }
+
     /// Returns the refusal that this health is, unless it is healthy.
     #[must_use]
     pub fn denial(&self, slot: SlotId) -> Option<Denial> {

@@ -30,6 +30,7 @@ pub use state::{ExitCause, LastExit, Observation, RunningAs, State, Unit};
 
 use host::Host;
 use listener::Listener;
+use process::Process;
 use run_directory::{Lock, RunDirectory};
 use systemd::Systemd;
 
@@ -130,8 +131,17 @@ impl Backend {
     /// Looks at the port and asks the backend once.
     #[must_use]
     pub fn health(&self) -> Health {
-        let processes = || self.observe().map(|seen| seen.processes).unwrap_or_default();
-        health::look(self.slot, &self.policy.health_path, processes)
+        let (slot, path) = (self.slot, &self.policy.health_path);
+        let seen = self.observe().ok();
+        // The manager listens for a unit that does not run; asking would start it.
+        if seen.is_some_and(|seen| seen.socket_unit && seen.state != State::Running) {
+            return health::glance(slot, path, || self.processes());
+        }
+        health::look(slot, path, || self.processes())
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        self.observe().map(|seen| seen.processes).unwrap_or_default()
     }
 
     /// Returns the last lines of the log, cleaned.
@@ -201,10 +211,11 @@ impl Locked<'_> {
     /// # Errors
     /// Refuses a port on which a foreign process listens, or nobody can tell who does.
     pub fn require_port(&self) -> Result<(), Denial> {
-        let health = self.backend.health();
+        let Backend { slot, policy, .. } = self.backend;
+        let health = health::glance(*slot, &policy.health_path, || self.backend.processes());
         match health.state {
             HealthState::Foreign | HealthState::Undecidable => {
-                health.denial(self.backend.slot).map_or(Ok(()), Err)
+                health.denial(*slot).map_or(Ok(()), Err)
             }
             _ => Ok(()),
         }
@@ -252,7 +263,7 @@ impl Locked<'_> {
         if !left.is_empty() {
             return Err(refuse_left(*slot, &left));
         }
-        let manager = seen.socket_unit.then(|| process::Process::find(1)).flatten();
+        let manager = seen.socket_unit.then(|| Process::find(1)).flatten();
         let port = match listener::find(slot.backend_port(), manager.as_slice()) {
             Listener::Nobody => FreePort::Free,
             Listener::Slot => FreePort::SocketUnit,
@@ -266,8 +277,7 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// Refuses a backend of another worktree, program or arguments.
-    pub fn require_same(&self, seen: &Observation, wanted: &Assignment) -> Result<(), Denial> {
-        let Some(running) = &seen.running_as else { return Ok(()) };
+    pub fn require_same(&self, running: &RunningAs, wanted: &Assignment) -> Result<(), Denial> {
         let Assignment { worktree, program, args, .. } = wanted;
         let same =
             running.worktree == *worktree && running.program == *program && running.args == *args;
@@ -291,7 +301,7 @@ impl Locked<'_> {
     }
 }
 
-fn refuse_left(slot: SlotId, left: &[process::Process]) -> Denial {
+fn refuse_left(slot: SlotId, left: &[Process]) -> Denial {
     let pids: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
     Denial::new(
         Code::BackendLeft,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Process;
 use super::run_directory::Run;
+use crate::record::Assignment;
 
 /// The states of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,6 +81,13 @@ pub struct RunningAs {
     pub program: String,
     /// What follows the arguments of the program's entry.
     pub args: Vec<String>,
+}
+
+impl From<Assignment> for RunningAs {
+    fn from(assignment: Assignment) -> Self {
+        let Assignment { worktree, program, args, .. } = assignment;
+        Self { worktree, program, args }
+    }
 }
 
 /// How a run ended.

@@ -13,7 +13,7 @@ use guard::io::{LoadedConfig, environment_snapshot, load_config};
 use guard::slot::SlotId;
 use slot_runtime::StateRoot;
 use slot_runtime::lease::{self, Acting, Activity, EmbeddedStore, Generation, Mode};
-use slot_runtime::lifecycle::{Backend, KeeperProgram, Locked, Observation, State};
+use slot_runtime::lifecycle::{Backend, KeeperProgram, Locked, Observation, RunningAs, State};
 use slot_runtime::record::{self, Assignment};
 use step_report::console::Console;
 use step_report::exit::ExitStatus;
@@ -86,7 +86,9 @@ impl Desk {
         let wanted = self.wanted(options, &acting)?;
         let seen = self.backend.observe()?;
         if seen.state == State::Running {
-            locked.require_same(&seen, &wanted)?;
+            if let Some(running) = self.running_as(&seen)? {
+                locked.require_same(&running, &wanted)?;
+            }
             report.outcome = Some(Outcome::AlreadyRunning);
         } else {
             self.clear(&locked, &seen)?;
@@ -96,6 +98,15 @@ impl Desk {
             report.outcome = Some(Outcome::Started);
         }
         self.wait(options, report)
+    }
+
+    /// Returns what runs: a keeper has noted it; a unit was started from the record.
+    fn running_as(&self, seen: &Observation) -> Result<Option<RunningAs>, Denial> {
+        if seen.running_as.is_some() {
+            return Ok(seen.running_as.clone());
+        }
+        let record = record::find(&self.state, self.slot)?;
+        Ok(record.map(|record| record.assignment.into()))
     }
 
     fn restart(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
