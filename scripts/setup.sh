@@ -71,6 +71,37 @@ want_pgbouncer() {
     say "    sudo apt-get install -y pgbouncer"
 }
 
+# Proxies, for the tests of routes; who cannot install them sees these tests say SKIPPED.
+want_proxies() {
+    [ -x /usr/sbin/nginx ] && [ -x /usr/bin/caddy ] && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "Installing nginx and caddy from the distribution …"
+        apt_get update
+        without_services apt_get install nginx-light caddy && return
+    fi
+    say "nginx or caddy is missing; the tests that need them will be skipped. Install them with:"
+    say "    sudo apt-get install -y nginx-light caddy"
+}
+
+# Runs an installation during which no service is started: the tests start their own.
+without_services() {
+    policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    outcome=0
+    "$@" || outcome=$?
+    rm -f "$policy"
+    # Nor at the next start of the machine.
+    if command -v systemctl >/dev/null 2>&1; then
+        systemctl --quiet disable nginx caddy >/dev/null 2>&1 || true
+    fi
+    return "$outcome"
+}
+
 # Linking needs a C compiler driver.
 need_linker() {
     command -v cc >/dev/null 2>&1 || install_package "A C compiler (to link Rust programs)" gcc

@@ -7,11 +7,14 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::options::{ArtifactsCommand, Check, Demo, Doctor, Page, Publish};
+use crate::options::{Check, Demo, Doctor, Page};
+use crate::routes::{self, Routes};
 use crate::slot::SlotCommand;
 use crate::{
     artifacts, backend, check, demo, doctor, explain, install, pages, publish, request, schema,
     slot,
 };
+use crate::{check, demo, doctor, explain, pages, request, schema};
 
 /// Preview environments that cannot hurt production
 ///
@@ -37,6 +40,8 @@ Examples:
   slotguard explain SG2101
   slotguard slot claim --slot preview-1 --owner worker-1 --purpose 'pull request 41'
   slotguard slot list
+  slotguard routes render nginx
+  nginx -T | slotguard routes verify --nginx-config -
   slotguard doctor --admin-socket /run/postgresql
   slotguard demo";
 
@@ -95,6 +100,9 @@ enum Command {
     Artifacts(ArtifactsCommand),
     /// Run the main job for real on a throw-away Postgres, every refusal included
     Demo(Demo),
+    /// Keep the slots apart in nginx or Caddy
+    #[command(subcommand)]
+    Routes(Routes),
     /// Print the JSON Schema of an output, or list all of them
     Schema {
         /// The schema, such as verdict
@@ -130,6 +138,7 @@ pub fn main() -> ExitStatus {
         Command::Artifacts(command) => artifacts::run(&console, command),
         Command::Publish(options) => publish::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
+        Command::Routes(command) => routes::run(&console, command),
         Command::Schema { name } => schema::run(&console, name.as_deref()),
         Command::Completions { shell } => completions(*shell),
     }

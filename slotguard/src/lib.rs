@@ -15,6 +15,7 @@ mod options;
 mod pages;
 mod publish;
 mod request;
+mod routes;
 mod schema;
 mod slot;
 mod tree;

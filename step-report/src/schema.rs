@@ -29,6 +29,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("publish", include_str!("../schemas/publish.json")),
     ("reap", include_str!("../schemas/reap.json")),
     ("reset", include_str!("../schemas/reset.json")),
+    ("routes", include_str!("../schemas/routes.json")),
     ("seed", include_str!("../schemas/seed.json")),
     ("truncated", include_str!("../schemas/truncated.json")),
     ("verdict", include_str!("../schemas/verdict.json")),

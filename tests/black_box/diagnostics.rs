@@ -766,6 +766,42 @@ const FRONTS: &[Scenario] = &[
     }),
 ];
 
+fn verify_routes(place: &Place, from: &str, to: &str) -> Run {
+    let config = place.config();
+    let made = Run::new("slotguard", &["routes", "render", "nginx", "--config", &config]).run();
+    place.write("slots.conf", 0o644, &made.stdout.replacen(from, to, 1));
+    let file = place.text("slots.conf");
+    let args = ["routes", "verify", "--nginx-config", &file, "--config", &config];
+    Run::new("slotguard", &args)
+}
+
+/// Configurations of a proxy with one mistake each.
+const ROUTES: &[Scenario] = &[
+    (Code::RouteForeign, End::Refused, |place| {
+        verify_routes(place, "http://127.0.0.1:8101", "http://127.0.0.1:8102")
+    }),
+    (Code::RouteUnknown, End::Refused, |place| {
+        verify_routes(place, "client_max_body_size", "rewrite ^ /api/admin; client_max_body_size")
+    }),
+    (Code::RouteMissing, End::Refused, |place| {
+        verify_routes(place, "    disable_symlinks on from=$document_root;\n", "")
+    }),
+    (Code::RouteUnverifiable, End::Refused, |place| {
+        verify_routes(place, "server {", "include more.conf; server {")
+    }),
+    (Code::RouteFile, End::Refused, |place| {
+        let (config, file) = (place.config(), place.text("none.conf"));
+        let args = ["routes", "verify", "--nginx-config", &file, "--config", &config];
+        Run::new("slotguard", &args)
+    }),
+];
+
+#[test]
+fn routes() {
+    play(ROUTES);
+    verify_routes(&Place::new(), "http {", "http {").run().accepted();
+}
+
 /// Requests that are not answered with what they ask for.
 const REQUESTS: &[(Code, u16, &str)] = &[
     (Code::RequestPath, 400, "GET /api/../admin HTTP/1.1\r\nHost: preview1\r\n\r\n"),
@@ -1026,6 +1062,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
         DEMOS,
         CONFIGURATIONS,
         FRONTS,
+        ROUTES,
         &[FRONT_PORT],
     ]
     .concat();

@@ -26,6 +26,7 @@ mod reset;
 mod reset_crash;
 mod reset_interrupted;
 mod reset_load;
+mod routes;
 mod runs;
 mod sandbox;
 mod screening;

@@ -1626,6 +1626,46 @@ catalogue! {
         bad: "a backend that ends while it answers",
         good: "a backend that answers",
     }
+    RouteForeign "SG8601" BadData {
+        summary: "a proxy leads a slot to something that is not its own",
+        condition: "The server of a slot hands requests to another address than its own backend or serves other files, or a server that is no slot's names a slot's port or alias.",
+        effect: "One preview would call another preview's backend, or production.",
+        way_out: "Write the slots' servers with `slotguard routes render` and keep everything else away from their ports.",
+        bad: "proxy_pass http://127.0.0.1:8102; in the server of preview-1",
+        good: "proxy_pass http://127.0.0.1:8101;",
+    }
+    RouteUnknown "SG8602" BadData {
+        summary: "a proxy's configuration holds something near a slot that is not made for it",
+        condition: "A directive, handler or setting in the server of a slot, or above it, is neither what `slotguard routes render` writes nor known to change no answer.",
+        effect: "What is not known could move requests; nothing near a slot is taken for harmless unseen.",
+        way_out: "Take it out, or put it into a server that is no slot's.",
+        bad: "rewrite ^ /api/admin; in the server of a slot",
+        good: "access_log /var/log/nginx/preview.log;",
+    }
+    RouteMissing "SG8603" BadData {
+        summary: "a proxy's configuration lacks something that keeps slots apart",
+        condition: "The server of a slot, or a directive of it, is missing or stands twice.",
+        effect: "Without it, a host or a path that is not the slot's would be answered.",
+        way_out: "Write the slots' servers with `slotguard routes render`.",
+        bad: "a server of preview-1 without the refusal of foreign hosts",
+        good: "what `slotguard routes render nginx` writes",
+    }
+    RouteUnverifiable "SG8604" BadData {
+        summary: "a proxy's configuration cannot be read",
+        condition: "The text is not in the syntax of nginx or not JSON, a name stands twice in an object, or an included file is not shown.",
+        effect: "What cannot be read is not taken for harmless.",
+        way_out: "For nginx hand over what `nginx -T` prints, for Caddy what `caddy adapt` prints.",
+        bad: "nginx.conf with an include",
+        good: "the output of `nginx -T`",
+    }
+    RouteFile "SG8605" InputMissing {
+        summary: "the configuration of a proxy is not there",
+        condition: "The file of `--nginx-config` or `--caddy-config` is missing, is not a regular file of text, or is larger than 4 MiB.",
+        effect: "Nothing was judged.",
+        way_out: "Name an existing file, or `-` for standard input.",
+        bad: "--nginx-config /etc/nginx/nginx.cnf",
+        good: "--nginx-config /etc/nginx/nginx.conf",
+    }
     SidecarOff "SG8701" Configuration {
         summary: "no sidecar is configured",
         condition: "`pg-sidecar` was asked to serve or to say how it stands, and `[sidecar] enabled` is not true.",

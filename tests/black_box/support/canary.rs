@@ -144,7 +144,11 @@ fn answer(
 ) -> std::io::Result<()> {
     let path = head.split(' ').nth(1).unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default();
+    let asked = header(head, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
     match path {
+        "/api/closing-ws" if !asked => {
+            return stream.write_all(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
+        }
         "/api/events" => return events(stream, shared),
         "/api/ws" | "/api/closing-ws" => return websocket(reader, stream, path == "/api/ws"),
         "/api/101" => stream.write_all(

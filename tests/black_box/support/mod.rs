@@ -13,6 +13,7 @@ pub(crate) mod ports;
 pub(crate) mod preview;
 pub(crate) mod processes;
 pub(crate) mod programs;
+pub(crate) mod proxies;
 pub(crate) mod raw_exec;
 pub(crate) mod redact;
 pub(crate) mod run;

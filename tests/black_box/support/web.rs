@@ -30,6 +30,11 @@ impl Place {
         self.point(&format!("releases/{name}"));
     }
 
+    /// Makes a symbolic link.
+    pub(crate) fn link(&self, target: &str, name: &str) {
+        symlink(target, self.path(name)).unwrap();
+    }
+
     /// Points `current` somewhere, in one step.
     pub(crate) fn point(&self, target: &str) {
         let next = self.path("web/next");
@@ -146,6 +151,12 @@ impl Client {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).unwrap();
         bytes
+    }
+
+    /// From now on waits only as long as an answer takes that is on its way already.
+    pub(crate) fn hurry(&mut self) -> &mut Self {
+        self.0.get_ref().set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        self
     }
 
     /// Reads until the server hangs up.
