@@ -31,6 +31,7 @@ pub(crate) mod sqlstate {
     pub(crate) const INVALID_AUTHORIZATION: &str = "28000";
     pub(crate) const INVALID_PASSWORD: &str = "28P01";
     pub(crate) const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub(crate) const ADMIN_SHUTDOWN: &str = "57P01";
     pub(crate) const CANNOT_CONNECT_NOW: &str = "57P03";
 }
 

@@ -1,0 +1,327 @@
+//! One client from its first byte to its last.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use guard::diagnostic::{Code, Denial};
+use serde::Serialize;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::cancel::Registered;
+use crate::counters::{Standing, add};
+use crate::door::Closed;
+use crate::exchange::Exchange;
+use crate::handshake::{CancelKey, Handshake, Refusal, Startup, Step};
+use crate::message::{fatal, message, sqlstate};
+use crate::peer::Peer;
+use crate::pump::{Ended, Pump, Until};
+use crate::sidecar::{Permit, Sidecar};
+use crate::stream::Stream;
+use crate::upstream::{Failure, LoggedIn};
+
+/// How long a client may take to log in.
+const STARTUP: Duration = Duration::from_secs(10);
+
+/// How long a session may take to come to the end of its transaction when the sidecar stops.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// How long the end of a message is waited for.
+const MESSAGE: Duration = Duration::from_secs(1);
+
+/// Serves one client.
+pub(crate) async fn serve(
+    sidecar: Rc<Sidecar>,
+    stream: Stream,
+    peer: Peer,
+    waiting: Rc<Cell<u16>>,
+) {
+    // Boxed, so that an idle session does not keep the memory of its start.
+    if let Some(session) = Box::pin(begin(&sidecar, stream, &peer, &waiting)).await {
+        session.run(&sidecar, &peer).await;
+    }
+}
+
+/// A session that is open.
+struct Session {
+    // Dropped in this order: a key is never valid for a socket that is gone.
+    registered: Registered,
+    pump: Pump,
+    _permit: Permit,
+}
+
+#[derive(Serialize)]
+struct Opened<'a> {
+    peer: &'a Peer,
+    application_name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Finished<'a> {
+    peer: &'a Peer,
+    ended_by: &'static str,
+    duration_ms: u128,
+    bytes_to_server: u64,
+    bytes_to_client: u64,
+}
+
+/// Why a client gets no session.
+enum NoSession {
+    /// It went away, or wanted none.
+    Left,
+    /// It is told why.
+    Refused(Box<Farewell>),
+}
+
+/// What a refused client is told.
+struct Farewell {
+    stream: Stream,
+    words: Vec<u8>,
+    denial: Denial,
+}
+
+impl NoSession {
+    fn refused(stream: Stream, denial: Denial) -> Self {
+        Self::of_refusal(stream, &Refusal::postgres(denial))
+    }
+
+    fn of_refusal(stream: Stream, refusal: &Refusal) -> Self {
+        Self::said(stream, refusal.bytes(), refusal.denial().clone())
+    }
+
+    fn said(stream: Stream, words: Vec<u8>, denial: Denial) -> Self {
+        Self::Refused(Box::new(Farewell { stream, words, denial }))
+    }
+}
+
+async fn begin(
+    sidecar: &Rc<Sidecar>,
+    stream: Stream,
+    peer: &Peer,
+    waiting: &Rc<Cell<u16>>,
+) -> Option<Session> {
+    let outcome = match sidecar.take_waiting(waiting) {
+        Ok(_counted) => admit(sidecar, stream, peer).await,
+        Err(denial) => Err(NoSession::refused(stream, denial)),
+    };
+    match outcome {
+        Ok((session, application_name)) => {
+            add(&sidecar.counters.sessions, 1);
+            let opened = Opened { peer, application_name };
+            sidecar.events.say("session.opened", &format!("opened for {peer}"), opened);
+            Some(session)
+        }
+        Err(NoSession::Left) => None,
+        Err(NoSession::Refused(farewell)) => {
+            let Farewell { stream, words, denial } = *farewell;
+            add(&sidecar.counters.refused, 1);
+            sidecar.events.refused(peer, &denial);
+            stream.end_with(&words).await;
+            None
+        }
+    }
+}
+
+/// Takes a client through its start; nothing reaches the server before the verdict.
+async fn admit(
+    sidecar: &Rc<Sidecar>,
+    mut stream: Stream,
+    peer: &Peer,
+) -> Result<(Session, Option<String>), NoSession> {
+    let deadline = tokio::time::Instant::now() + STARTUP;
+    let verdict = tokio::time::timeout_at(deadline, handshake(sidecar, &mut stream)).await;
+    let (startup, said) = match verdict {
+        Ok(Ok((Step::Start(startup), said))) => (startup, said),
+        Ok(Ok((Step::Cancel(key), _))) => {
+            cancel(sidecar, peer, &key).await;
+            return Err(NoSession::Left);
+        }
+        Ok(Ok((Step::Refuse(refusal), _))) => return Err(NoSession::of_refusal(stream, &refusal)),
+        Ok(Ok((Step::Wait | Step::Answer(_), _)) | Err(_)) => return Err(NoSession::Left),
+        Err(_) => return Err(NoSession::refused(stream, late())),
+    };
+    let barred = peer.require_own_user().err().or_else(|| sidecar.closed());
+    if let Some(denial) = barred {
+        return Err(NoSession::refused(stream, denial));
+    }
+    let Startup { message: for_server, negotiation, application_name } = startup;
+    let mut exchange = Exchange::new(stream, said);
+    let proof = prove(sidecar, peer, &mut exchange, negotiation);
+    match tokio::time::timeout_at(deadline, proof).await {
+        Ok(Ok(())) => {}
+        Ok(Err(Closed::Left)) => return Err(NoSession::Left),
+        Ok(Err(Closed::Refused(denial))) => {
+            return Err(NoSession::refused(exchange.into_parts().0, denial));
+        }
+        Err(_) => return Err(NoSession::refused(exchange.into_parts().0, late())),
+    }
+    let session = connect(sidecar, exchange, &for_server).await?;
+    Ok((session, application_name))
+}
+
+/// Feeds the state machine until its verdict; what was read beyond it belongs to the session.
+async fn handshake(sidecar: &Sidecar, stream: &mut Stream) -> io::Result<(Step, Vec<u8>)> {
+    let mut handshake = Handshake::default();
+    loop {
+        let mut bytes = stream.read_some().await?;
+        if bytes.is_empty() {
+            return Ok((Step::Wait, bytes));
+        }
+        loop {
+            let (taken, step) = handshake.advance(&bytes, &sidecar.rules());
+            bytes.drain(..taken);
+            match step {
+                Step::Wait => break,
+                Step::Answer(answer) => stream.write_all(answer).await?,
+                verdict => return Ok((verdict, bytes)),
+            }
+        }
+    }
+}
+
+async fn cancel(sidecar: &Sidecar, peer: &Peer, key: &CancelKey) {
+    let server = peer.require_own_user().ok().and_then(|()| sidecar.cancels.find(key));
+    let Some(server) = server else {
+        add(&sidecar.counters.unknown_cancels, 1);
+        return;
+    };
+    add(&sidecar.counters.cancels, 1);
+    sidecar.upstream.cancel(&sidecar.settings, &server).await;
+}
+
+/// On the Unix socket the kernel has said who it is; on TCP the client proves the password.
+async fn prove(
+    sidecar: &Sidecar,
+    peer: &Peer,
+    exchange: &mut Exchange,
+    negotiation: Option<Vec<u8>>,
+) -> Result<(), Closed> {
+    if let Some(words) = negotiation {
+        exchange.send(&words).await.map_err(|_| Closed::Left)?;
+    }
+    match peer {
+        Peer::Process { .. } => Ok(()),
+        Peer::Address(_) => sidecar.door.admit(exchange).await,
+    }
+}
+
+/// Opens the session at the server and tells the client of it, with a key of our own.
+async fn connect(
+    sidecar: &Rc<Sidecar>,
+    client: Exchange,
+    for_server: &[u8],
+) -> Result<Session, NoSession> {
+    let (mut stream, said) = client.into_parts();
+    let refused = |stream, denial| Err(NoSession::refused(stream, denial));
+    let permit = match sidecar.take_session() {
+        Ok(permit) => permit,
+        Err(denial) => return refused(stream, denial),
+    };
+    let login = sidecar.upstream.login(&sidecar.settings, for_server).await;
+    let LoggedIn { exchange, told, key, minor } = match login {
+        Ok(login) => login,
+        Err(Failure::Denied(denial)) => return refused(stream, denial),
+        Err(Failure::Said(words)) => {
+            let bytes = words.bytes.clone();
+            let denial = Failure::Said(words).into_denial(&sidecar.settings);
+            return Err(NoSession::said(stream, bytes, denial));
+        }
+    };
+    if let Some(minor) = minor {
+        return refused(stream, another_server(sidecar, minor));
+    }
+    let registered = match sidecar.cancels.register(key) {
+        Ok(registered) => registered,
+        Err(error) => {
+            let message = "the system has no random numbers";
+            let found = error.to_string();
+            return refused(stream, Denial::new(Code::Internal, message, found, "random numbers"));
+        }
+    };
+    let CancelKey { process, secret } = registered.key();
+    let key = message(b'K', &[&process.to_be_bytes()[..], secret].concat());
+    let words = [message(b'R', &[0; 4]), told.before_key, key, told.behind_key].concat();
+    if stream.write_all(&words).await.is_err() {
+        return Err(NoSession::Left);
+    }
+    let (server, more) = exchange.into_parts();
+    // Who lost the server while the client was told is noticed by the standing, not by luck.
+    if let Some(denial) = sidecar.closed() {
+        let error = fatal(sqlstate::ADMIN_SHUTDOWN, &denial);
+        return Err(NoSession::said(stream, error, denial));
+    }
+    Ok(Session { registered, pump: Pump::new(stream, server, said, more), _permit: permit })
+}
+
+impl Session {
+    async fn run(mut self, sidecar: &Rc<Sidecar>, peer: &Peer) {
+        let started = Instant::now();
+        let mut standing = sidecar.watch_standing();
+        let ended = tokio::select! {
+            ended = self.pump.run(Until::End) => ended,
+            _ = standing.wait_for(|now| *now != Standing::Serving) => {
+                self.wind_up(sidecar).await
+            }
+        };
+        drop(standing);
+        let (to_server, to_client) = self.pump.totals();
+        let can_be_told = self.pump.at_boundary();
+        let Self { registered, pump, _permit } = self;
+        drop(registered);
+        let (client, server) = pump.into_parts();
+        drop(server);
+        let ended_by = match ended {
+            Ended::Client => "client",
+            Ended::Server => {
+                client.end_with(&[]).await;
+                "server"
+            }
+            Ended::Reached => {
+                let denial = sidecar.closed();
+                let words = denial.filter(|_| can_be_told);
+                let words = words.map(|denial| fatal(sqlstate::ADMIN_SHUTDOWN, &denial));
+                client.end_with(&words.unwrap_or_default()).await;
+                "sidecar"
+            }
+        };
+        add(&sidecar.counters.bytes_to_server, to_server);
+        add(&sidecar.counters.bytes_to_client, to_client);
+        let finished = Finished {
+            peer,
+            ended_by,
+            duration_ms: started.elapsed().as_millis(),
+            bytes_to_server: to_server,
+            bytes_to_client: to_client,
+        };
+        sidecar.events.say("session.closed", &format!("closed for {peer}"), finished);
+    }
+
+    /// Goes on until the session can be ended well, but not for ever.
+    async fn wind_up(&mut self, sidecar: &Sidecar) -> Ended {
+        if sidecar.standing() == Standing::Draining
+            && let Ok(ended) = tokio::time::timeout(GRACE, self.pump.run(Until::Idle)).await
+        {
+            return ended;
+        }
+        // What still runs at the server shall not outlive its session.
+        if let Some(key) = self.registered.server() {
+            let cancelled = sidecar.upstream.cancel(&sidecar.settings, &key);
+            let _ = tokio::time::timeout(MESSAGE, cancelled).await;
+        }
+        let boundary = tokio::time::timeout(MESSAGE, self.pump.run(Until::Boundary)).await;
+        boundary.unwrap_or(Ended::Reached)
+    }
+}
+
+fn late() -> Denial {
+    let (found, expected) = ("no login within 10 seconds", "a login at once");
+    let message = "the client takes too long to log in";
+    Denial::new(Code::WireLate, message, found, expected)
+}
+
+fn another_server(sidecar: &Sidecar, minor: u16) -> Denial {
+    let message = format!("the server of {} speaks another protocol", sidecar.settings.slot);
+    let found = format!("protocol 3.{minor}");
+    Denial::new(Code::WireUpstream, message, found, "the protocol that it spoke before")
+}
