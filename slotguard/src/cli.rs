@@ -7,14 +7,12 @@ use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
 use crate::options::{ArtifactsCommand, Check, Demo, Doctor, Page, Publish};
-use crate::options::{Check, Demo, Doctor, Page};
-use crate::routes::{self, Routes};
+use crate::routes::Routes;
 use crate::slot::SlotCommand;
 use crate::{
-    artifacts, backend, check, demo, doctor, explain, install, pages, publish, request, schema,
-    slot,
+    artifacts, backend, check, demo, doctor, explain, install, pages, publish, request, routes,
+    schema, slot,
 };
-use crate::{check, demo, doctor, explain, pages, request, schema};
 
 /// Preview environments that cannot hurt production
 ///
