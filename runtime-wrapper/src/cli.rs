@@ -53,6 +53,17 @@ pub struct ExplainOptions {
     pub name: String,
 }
 
+/// What a program is started for, and so what it gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// To serve the slot: its database and its port
+    #[default]
+    Backend,
+    /// To fetch dependencies or to build: no database, no port to serve on, a home of its own
+    Sync,
+}
+
 /// The options of `exec`.
 #[derive(Debug, Clone, Args)]
 pub struct ExecOptions {
@@ -67,6 +78,9 @@ pub struct ExecOptions {
     /// Directory beneath `[roots] worktree` to run in [default: the slot's private home]
     #[arg(long, value_name = "DIR")]
     pub worktree: Option<OsString>,
+    /// What the program is started for
+    #[arg(long, value_enum, value_name = "PURPOSE", default_value_t)]
+    pub purpose: Purpose,
     /// `--database-url-file` and `--database-url`.
     #[command(flatten)]
     pub target: TargetOptions,
@@ -103,6 +117,8 @@ Examples:
   runtime-wrapper exec --slot preview-2 --database-url-file /etc/slotguard/slot_2.url \\
       --events-fd 3 -- /usr/bin/node server.js 3>>events.jsonl
   runtime-wrapper exec --slot preview-3 --from-record";
+  runtime-wrapper exec --slot preview-1 --worktree /srv/previews/feature-7 --purpose sync \\
+      -- /usr/bin/npm ci";
 
 const PLAN_ABOUT: &str = "\
 Show everything that `exec` would do, and start nothing.

@@ -13,10 +13,13 @@ use guard::io::Root;
 use guard::path::AbsolutePath;
 use guard::slot::SlotId;
 
+use crate::cli::Purpose;
+
 /// The slot's private directories and the directory its program starts in.
 #[derive(Debug)]
 pub struct Places {
     child: ChildPlaces,
+    home_is: &'static str,
     home: OwnedFd,
     temporary: OwnedFd,
     worktree: Option<OwnedFd>,
@@ -50,7 +53,7 @@ impl Places {
     pub(crate) fn directories(&self) -> impl Iterator<Item = (&str, &'static str, &OwnedFd)> {
         let worktree = self.child.worktree.as_deref().zip(self.worktree.as_ref());
         let own = [
-            Some((self.child.home.as_str(), "the slot's home", &self.home)),
+            Some((self.child.home.as_str(), self.home_is, &self.home)),
             Some((self.child.temporary.as_str(), "the slot's temporary files", &self.temporary)),
             worktree.map(|(path, handle)| (path, "the worktree", handle)),
         ];
@@ -63,15 +66,25 @@ impl Places {
 /// # Errors
 /// Refuses a worktree that is not written plainly, not beneath `[roots] worktree` or missing, a root
 /// that cannot be used, and private directories that others can enter.
-pub fn prepare(slot: SlotId, roots: &Roots, worktree: Option<&OsStr>) -> Result<Places, Denial> {
+pub fn prepare(
+    slot: SlotId,
+    roots: &Roots,
+    worktree: Option<&OsStr>,
+    purpose: Purpose,
+) -> Result<Places, Denial> {
     let worktree = worktree.map(|text| open_worktree(text, roots)).transpose()?;
     let state = Root::open_or_create(&roots.state)?;
-    let (home_path, home) = private_directory(&state, slot, "home")?;
+    // What a build leaves in its home must not be what the backend finds in its own.
+    let (home_name, home_is) = match purpose {
+        Purpose::Backend => ("home", "the slot's home"),
+        Purpose::Sync => ("cache", "the slot's cache"),
+    };
+    let (home_path, home) = private_directory(&state, slot, home_name)?;
     let (temporary_path, temporary) = private_directory(&state, slot, "tmp")?;
     let (worktree_path, worktree) =
         worktree.map(|(path, handle)| (path.as_str().to_owned(), handle)).unzip();
     let child = ChildPlaces { home: home_path, temporary: temporary_path, worktree: worktree_path };
-    Ok(Places { child, home, temporary, worktree })
+    Ok(Places { child, home_is, home, temporary, worktree })
 }
 
 fn open_worktree(text: &OsStr, roots: &Roots) -> Result<(AbsolutePath, OwnedFd), Denial> {
@@ -172,7 +185,7 @@ mod tests {
         fn prepare(&self, worktree: Option<&str>) -> Result<Places, Code> {
             let slot = "preview-1".parse().unwrap();
             let worktree = worktree.map(OsStr::new);
-            prepare(slot, &self.roots, worktree).map_err(|denial| denial.code())
+            prepare(slot, &self.roots, worktree, Purpose::Backend).map_err(|denial| denial.code())
         }
     }
 
@@ -187,6 +200,15 @@ mod tests {
             let mode = std::fs::metadata(path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700, "{name}");
         }
+    }
+
+    #[test]
+    fn a_sync_has_a_home_of_its_own() {
+        let bench = bench();
+        let slot = "preview-1".parse().unwrap();
+        let places = prepare(slot, &bench.roots, None, Purpose::Sync).unwrap();
+        assert_eq!(places.child().home, bench.path("state/preview-1/cache"));
+        assert!(!bench.directory.path().join("state/preview-1/home").exists());
     }
 
     #[test]
@@ -221,7 +243,10 @@ mod tests {
     fn a_worktree_needs_a_configured_root_and_plain_text() {
         let mut bench = bench();
         let slot = "preview-1".parse().unwrap();
-        let denial = prepare(slot, &bench.roots, Some(OsStr::from_bytes(b"/\xff"))).unwrap_err();
+        let denial = {
+            let odd = Some(OsStr::from_bytes(b"/\xff"));
+            prepare(slot, &bench.roots, odd, Purpose::Backend).unwrap_err()
+        };
         assert_eq!(denial.code(), Code::PathMalformed);
         bench.roots.worktree = None;
         let worktree = bench.path("previews/x");

@@ -21,11 +21,11 @@ use slot_runtime::StateRoot;
 use slot_runtime::lease::{self, EmbeddedStore, Generation};
 use slot_runtime::record::{self, Assignment};
 
-use crate::cli::ExecOptions;
+use crate::cli::{ExecOptions, Purpose};
 use crate::launch;
 use crate::places::{self, Places};
 use crate::privileges;
-use crate::report::{Dropped, Reporter, Start};
+use crate::report::{Dropped, Reporter, Start, Target};
 use crate::sandbox::{self, Sandbox};
 use crate::sockets::{self, Inherited};
 
@@ -76,7 +76,9 @@ const CLOSED: &str = "Make it executable and check its architecture. Its interpr
 /// ```
 #[derive(Debug)]
 pub struct ExecPlan {
-    target: VerifiedTarget,
+    slot: SlotId,
+    purpose: Purpose,
+    target: Option<VerifiedTarget>,
     program: ApprovedProgram,
     places: Places,
     environment: ChildEnvironment,
@@ -98,15 +100,55 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
     let (program, worktree) = choose_program(slot, options, &config)?;
     let places = places::prepare(slot, &config.roots, worktree.as_deref())?;
     let sandbox = Sandbox::prepare(config.sandbox.demand(&target), &program, &places)?;
+    let (target, mut warnings) = match options.purpose {
+        Purpose::Backend => verify_target(options, environment, &config, slot)?,
+        Purpose::Sync => refuse_target(options)?,
+    };
+    let program = approve_program(slot, &options.words, &config)?;
+    let worktree = options.worktree.as_deref();
+    let places = places::prepare(slot, &config.roots, worktree, options.purpose)?;
+    let demand = match &target {
+        Some(target) => config.sandbox.demand(target),
+        None => config.sandbox.demand_for_sync(slot, &config.sync),
+    };
+    let sandbox = Sandbox::prepare(demand, &program, &places)?;
     if sandbox.is_off() {
         let message = "`[sandbox] require` is empty: the kernel enforces nothing";
         warnings.push(Warning::new(Code::SandboxOff, message));
     }
     warnings.extend(privileges::warn_of_identity());
     warnings.extend(judge_env_files(&places, config.sandbox.dotenv_in_worktree)?);
-    let mut child = config.child.build(environment, &target, places.child());
+    let mut child = match &target {
+        Some(target) => config.child.build(environment, target, places.child()),
+        None => config.child.build_for_sync(environment, slot, places.child()),
+    };
     warnings.extend_from_slice(child.warnings());
-    let sockets = match sockets::inherited(environment, slot) {
+    let sockets = match options.purpose {
+        Purpose::Backend => hand_over(environment, slot, &mut child, &mut warnings),
+        Purpose::Sync => 0,
+    };
+    let purpose = options.purpose;
+    Ok(ExecPlan {
+        slot,
+        purpose,
+        target,
+        program,
+        places,
+        environment: child,
+        sandbox,
+        sockets,
+        warnings,
+    })
+}
+
+/// Tells the program of inherited sockets that are the slot's own; returns how many there are.
+fn hand_over(
+    environment: &Environment,
+    slot: SlotId,
+    child: &mut ChildEnvironment,
+    warnings: &mut Vec<Warning>,
+) -> usize {
+    match sockets::inherited(environment, slot) {
         Inherited::Nothing => 0,
         Inherited::Own(count) => {
             child.hand_over_sockets(count, std::process::id());
@@ -116,8 +158,7 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
             warnings.push(warning);
             0
         }
-    };
-    Ok(ExecPlan { target, program, places, environment: child, sandbox, sockets, warnings })
+    }
 }
 
 impl ExecPlan {
@@ -128,7 +169,7 @@ impl ExecPlan {
     pub fn apply(self, reporter: &Reporter) -> Result<Infallible, Denial> {
         launch::confine(self.places.working_handle(), self.sockets)?;
         self.sandbox.enforce()?;
-        reporter.start(self.target.slot(), &self.start())?;
+        reporter.start(self.slot, &self.start())?;
         let denial = match launch::become_program(&self.program, &self.environment) {
             Ok(never) => match never {},
             Err(denial) => denial,
@@ -138,7 +179,7 @@ impl ExecPlan {
     }
 
     pub(crate) fn slot(&self) -> SlotId {
-        self.target.slot()
+        self.slot
     }
 
     pub(crate) fn decisions(&self) -> &[Decision] {
@@ -160,12 +201,15 @@ impl ExecPlan {
             program_key: self.program.key(),
             program_path: self.program.path(),
             argument_count: self.program.args().len(),
-            canonical: self.target.canonical(),
-            database: self.target.database(),
-            user: self.target.role(),
-            host: self.target.host().to_string(),
-            port: self.target.port(),
-            backend_port: self.target.slot().backend_port(),
+            purpose: self.purpose,
+            target: self.target.as_ref().map(|target| Target {
+                canonical: target.canonical(),
+                database: target.database(),
+                user: target.role(),
+                host: target.host().to_string(),
+                port: target.port(),
+            }),
+            backend_port: self.slot.backend_port(),
             working_directory: self.places.working_directory(),
             passed: self.environment.names().collect(),
             dropped: self
@@ -186,11 +230,24 @@ fn verify_target(
     environment: &Environment,
     config: &Config,
     slot: SlotId,
-) -> Result<(VerifiedTarget, Vec<Warning>), Denial> {
+) -> Result<(Option<VerifiedTarget>, Vec<Warning>), Denial> {
     let (target, _, mut warnings) = options.target.obtain(slot, environment, config)?;
     let target = verify(slot, target, &config.database)?;
     warnings.extend(target.warnings(&config.database));
-    Ok((target, warnings))
+    Ok((Some(target), warnings))
+}
+
+/// A dependency sync works on a worktree and gets no database: who names one means something else.
+fn refuse_target(options: &ExecOptions) -> Result<(Option<VerifiedTarget>, Vec<Warning>), Denial> {
+    let given = options.target.database_url.is_some() || options.target.database_url_file.is_some();
+    let found = match (given, &options.worktree) {
+        (true, _) => "a database URL",
+        (false, None) => "no `--worktree`",
+        (false, Some(_)) => return Ok((None, Vec::new())),
+    };
+    let message = "`--purpose sync` works on a worktree and gets no database";
+    Err(Denial::new(Code::Usage, message, found, "`--worktree`, and no database URL")
+        .help("Name the worktree and leave the database URL out."))
 }
 
 /// A slot that changed hands since its record was written starts nothing of its former holder.
@@ -333,7 +390,8 @@ mod tests {
         let start = plan.start();
         assert_eq!(start.program_key, "backend");
         assert_eq!(start.argument_count, 1);
-        assert_eq!(start.canonical, "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
+        let target = start.target.as_ref().unwrap();
+        assert_eq!(target.canonical, "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
         assert!(start.passed.contains(&"LANG") && !start.passed.contains(&"PGHOST"));
         assert_eq!(start.dropped[0].name, "PGHOST");
         assert_eq!(start.sandbox.bind_tcp, Some(vec![8101]));
@@ -360,7 +418,7 @@ mod tests {
         let parent = [("DATABASE_URL", "postgresql://a@127.0.0.1:5432/app_production")];
         let line: Vec<&str> = ["--database-url", URL].into_iter().chain(GOOD).collect();
         let plan = bench.plan(&line, &parent).unwrap();
-        assert_eq!(plan.start().database, "app_preview_1");
+        assert_eq!(plan.start().target.unwrap().database, "app_preview_1");
         assert!(plan.warnings.iter().any(|warning| warning.code() == Code::PasswordOnCommandLine));
         assert_eq!(bench.plan(&GOOD, &parent).unwrap_err().code(), Code::ForeignDatabase);
     }
@@ -468,6 +526,25 @@ mod tests {
         }
         bench.record("open", &["y"], None);
         assert_eq!(plan().unwrap().start().argument_count, 1);
+    }
+
+    #[test]
+    fn a_sync_has_a_worktree_and_no_database() {
+        let bench = Bench::new("");
+        let parent = [("DATABASE_URL", "postgresql://a@127.0.0.1:5432/app_production")];
+        let worktree = bench.directory.path().join("previews/x");
+        std::fs::create_dir_all(&worktree).unwrap();
+        let worktree = ["--worktree", worktree.to_str().unwrap()];
+        let sync = ["--purpose", "sync"];
+        let plan = |more: &[&str]| bench.plan(&[&sync, more, &GOOD[..]].concat(), &parent);
+        let planned = plan(&worktree).unwrap();
+        let start = planned.start();
+        assert!(start.target.is_none() && !start.passed.contains(&"DATABASE_URL"));
+        assert_eq!(start.sandbox.bind_tcp, Some(vec![]));
+        assert_eq!(start.sandbox.connect_tcp, Some(vec![]));
+        assert_eq!(plan(&[]).unwrap_err().code(), Code::Usage);
+        let with_url = [&worktree[..], &["--database-url", URL]].concat();
+        assert_eq!(plan(&with_url).unwrap_err().code(), Code::Usage);
     }
 
     #[test]

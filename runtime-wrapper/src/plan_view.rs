@@ -30,7 +30,10 @@ pub(crate) fn show(console: &Console, plan: &ExecPlan) {
     let view = View {
         schema: "slotguard.exec-plan/1",
         slot: plan.slot(),
-        database_port_is_shared: start.port != plan.slot().sidecar_port(),
+        database_port_is_shared: start
+            .target
+            .as_ref()
+            .is_some_and(|target| target.port != plan.slot().sidecar_port()),
         start,
         environment: plan.decisions(),
         files: plan.file_rules().collect(),
@@ -51,12 +54,12 @@ fn tell(console: &Console, view: &View<'_>) {
         shown(start.program_path)
     ));
     console.line(&format!("  in {}", shown(start.working_directory)));
-    console.line(&format!("  on {}", start.canonical));
+    let target = start.target.as_ref();
+    let database = target.map_or("no database".to_owned(), |target| target.canonical.clone());
+    console.line(&format!("  on {database}"));
     if view.database_port_is_shared {
-        console.line(&format!(
-            "     port {} is the server's: rules on ports cannot tell its databases apart",
-            start.port
-        ));
+        console
+            .line("     whose port other databases share: rules on ports cannot tell them apart");
     }
     console.line(&format!("Sandbox: {}", start.sandbox));
     tell_ports(console, "bind", start.sandbox.bind_tcp.as_deref());

@@ -17,6 +17,7 @@ use step_report::event::Event;
 use step_report::exit::ExitStatus;
 use step_report::verdict::Verdict;
 
+use crate::cli::Purpose;
 use crate::sandbox::Enforced;
 use crate::sys;
 
@@ -34,16 +35,11 @@ pub struct Start<'a> {
     pub program_path: &'a str,
     /// How many arguments it gets; what they say may be secret.
     pub argument_count: usize,
-    /// The canonical `DATABASE_URL` without the password.
-    pub canonical: String,
-    /// The slot's database.
-    pub database: &'a str,
-    /// The role that the program logs in as.
-    pub user: &'a str,
-    /// The host of the database.
-    pub host: String,
-    /// The port of the database.
-    pub port: u16,
+    /// What it is started for.
+    pub purpose: Purpose,
+    /// The slot's database, unless it gets none.
+    #[serde(flatten)]
+    pub target: Option<Target<'a>>,
     /// The slot's backend port.
     pub backend_port: u16,
     /// The directory that the program starts in.
@@ -58,6 +54,28 @@ pub struct Start<'a> {
     pub sandbox: Enforced,
     /// The process id, which stays that of the program.
     pub pid: u32,
+}
+
+/// The database that a program is told of.
+#[derive(Debug, Serialize)]
+pub struct Target<'a> {
+    /// The canonical `DATABASE_URL` without the password.
+    pub canonical: String,
+    /// The slot's database.
+    pub database: &'a str,
+    /// The role that the program logs in as.
+    pub user: &'a str,
+    /// The host of the database.
+    pub host: String,
+    /// The port of the database.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Target<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { database, user, host, port, .. } = self;
+        write!(formatter, "{user} on {database} at {host}:{port}")
+    }
 }
 
 /// A variable that was left out, and why.
@@ -189,13 +207,13 @@ fn say(text: &str) {
 /// The start as one line for people.
 fn summary(slot: SlotId, start: &Start<'_>) -> String {
     let (key, path) = (shown(start.program_key), shown(start.program_path));
-    let (user, database) = (start.user, start.database);
+    let as_whom = match &start.target {
+        Some(target) => format!("as {target}, port {}", start.backend_port),
+        None => "without a database".to_owned(),
+    };
     format!(
-        "{PROGRAM}: {slot}: starting {key} ({path}) as {user} on {database} at {}:{}, port {}; \
-         {} variables passed, {} dropped{}; sandbox: {}\n",
-        start.host,
-        start.port,
-        start.backend_port,
+        "{PROGRAM}: {slot}: starting {key} ({path}) {as_whom}; {} variables passed, {} dropped{}; \
+         sandbox: {}\n",
         start.passed.len(),
         start.dropped.len(),
         dropped_names(&start.dropped),
@@ -239,11 +257,14 @@ mod tests {
             program_key: "backend",
             program_path: "/usr/bin/node",
             argument_count: 1,
-            canonical: "postgresql://slot_1@127.0.0.1:5432/app_preview_1".to_owned(),
-            database: "app_preview_1",
-            user: "slot_1",
-            host: "127.0.0.1".to_owned(),
-            port: 5432,
+            purpose: Purpose::Backend,
+            target: Some(Target {
+                canonical: "postgresql://slot_1@127.0.0.1:5432/app_preview_1".to_owned(),
+                database: "app_preview_1",
+                user: "slot_1",
+                host: "127.0.0.1".to_owned(),
+                port: 5432,
+            }),
             backend_port: 8101,
             working_directory: "/srv/previews/x",
             passed: vec!["HOME", "PATH"],

@@ -336,6 +336,44 @@ fn sockets_and_paths_open_as_far_as_the_policy_says() {
 }
 
 #[test]
+fn se_6_a_dependency_sync_reaches_listed_ports_and_neither_database_nor_home() {
+    let scene = Scene::new();
+    let place = &scene.server.place;
+    let relay = scene.relay.local_addr().unwrap().port();
+    configure(&scene.server, "", true);
+    exec(place, 1, &[&place.text("bin/sandbox-probe")]).run().started();
+    place.write("state/preview-1/home/note", 0o600, "x");
+    let tries = [
+        (format!("connect:{}", scene.server.port()), false),
+        (format!("connect:{relay}"), true),
+        ("bind:8101".to_owned(), false),
+        (format!("read:{}", place.text("state/preview-1/home/note")), false),
+        (format!("write:{}", place.text("state/preview-1/cache/new")), true),
+        ("write:node_modules".to_owned(), true),
+        (format!("read:{}", place.text("outside/secret")), false),
+    ];
+    configure(&scene.server, &format!("[sync]\nconnect_tcp = [{relay}]"), true);
+    let (config, worktree) = (place.config(), place.text("previews/feature"));
+    let probe = place.text("bin/sandbox-probe");
+    let options = ["--slot", "preview-1", "--worktree", &worktree, "--purpose", "sync"];
+    let front = [&["exec", "--config", &config], &options[..], &["--", &probe]].concat();
+    let run = |words: &[&str]| {
+        let run = Run::new("runtime-wrapper", &[&front, words].concat()).format("json");
+        run.with("DATABASE_URL", "postgresql://app@127.0.0.1:5432/app_production").run()
+    };
+    let words: Vec<&str> = tries.iter().map(|(attempt, _)| attempt.as_str()).collect();
+    let outcome = run(&words);
+    for ((attempt, works), line) in tries.iter().zip(outcome.started().stdout.lines()) {
+        let answer = line.strip_prefix(attempt.as_str()).unwrap().trim();
+        assert!(if *works { answer == "ok" } else { is_refused(answer) }, "{line}");
+    }
+    let inherited: Value = serde_json::from_str(&run(&[]).started().stdout).unwrap();
+    let names = inherited["names"].as_array().unwrap();
+    assert!(!names.iter().any(|name| name == "DATABASE_URL"), "{inherited}");
+    assert!(names.iter().any(|name| name == "SLOT_WORKTREE_PATH"), "{inherited}");
+}
+
+#[test]
 fn the_sample_backend_serves_from_its_database_within_the_sandbox() {
     let scene = Scene::new();
     let place = &scene.server.place;

@@ -10,6 +10,8 @@ use super::sandbox::RawSandbox;
 use super::sidecar::{self, RawSidecar};
 use super::worker::{self, Rule};
 use super::{Config, Roots, Web, publish, sandbox};
+use super::sandbox::{RawSandbox, RawSync};
+use super::{Config, Roots, sandbox};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
@@ -58,6 +60,7 @@ struct File {
     publish: publish::RawPublish,
     #[serde(default)]
     frontend: publish::RawFrontend,
+    sync: RawSync,
 }
 
 #[derive(Deserialize, Default)]
@@ -163,6 +166,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let set = parse_set(file.env.set)?;
     let roots = parse_roots(file.roots)?;
     let sandbox = sandbox::parse(file.sandbox, &database, &roots, &slots)?;
+    let sync = sandbox::parse_sync(file.sync, &database)?;
     let child = EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?;
     let publish = publish::parse(file.publish, file.frontend, file.sync.programs, |key| {
         file.programs.contains_key(key)
@@ -183,6 +187,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         web: parse_web(file.web, &slots)?,
         publish,
         production_hosts,
+        sync,
         slots,
         slots_are_configured,
     })

@@ -19,6 +19,7 @@ use crate::program::Programs;
 use crate::provision::Quotas;
 use crate::route::Hosts;
 use crate::sandbox::SandboxPolicy;
+use crate::sandbox::{SandboxPolicy, SyncPolicy};
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
@@ -93,6 +94,8 @@ impl Web {
     pub fn hosts(&self, slot: SlotId) -> Hosts {
         Hosts::of(slot, self.host.as_ref())
     }
+    /// What a dependency sync may reach.
+    pub sync: SyncPolicy,
 }
 
 /// The configured directory roots.

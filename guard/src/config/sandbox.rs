@@ -1,4 +1,4 @@
-//! The table `[sandbox]`: what the kernel must enforce, and what it leaves open.
+//! The tables `[sandbox]` and `[sync]`: what the kernel must enforce, and what it leaves open.
 
 use serde::Deserialize;
 
@@ -7,7 +7,9 @@ use super::file::refuse_value;
 use crate::diagnostic::Denial;
 use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
-use crate::sandbox::{DotenvInWorktree, SandboxFeature, SandboxPolicy, Udp, UnixSockets};
+use crate::sandbox::{
+    DotenvInWorktree, SandboxFeature, SandboxPolicy, SyncPolicy, Udp, UnixSockets,
+};
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
@@ -69,8 +71,27 @@ pub(super) fn parse(
     })
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSync {
+    #[serde(default)]
+    connect_tcp: Vec<u16>,
+}
+
+pub(super) fn parse_sync(raw: RawSync, database: &DatabasePolicy) -> Result<SyncPolicy, Denial> {
+    let key = "[sync] connect_tcp";
+    for port in &raw.connect_tcp {
+        check_port(key, *port, database)?;
+        if database.endpoints.iter().any(|endpoint| endpoint.port == *port) {
+            let expected = "a port that is not one of `[database] endpoints`";
+            return Err(refuse_value(key, &port.to_string(), expected));
+        }
+    }
+    Ok(SyncPolicy { connect_tcp: raw.connect_tcp })
+}
+
 /// The kernel's rules know ports and no addresses: a port that is open is open everywhere.
-pub(super) fn check_port(key: &str, port: u16, database: &DatabasePolicy) -> Result<(), Denial> {
+fn check_port(key: &str, port: u16, database: &DatabasePolicy) -> Result<(), Denial> {
     let refuse = |expected: &str| Err(refuse_value(key, &port.to_string(), expected));
     if port == 0 {
         return refuse("a port from 1 to 65535");
@@ -175,6 +196,21 @@ mod tests {
             );
         }
         assert_eq!(code("connect_tcp = [443, 3100, 8100, 8110, 6379]"), None);
+    }
+
+    #[test]
+    fn a_sync_never_reaches_a_database() {
+        let code = |port: u16| {
+            let text = format!(
+                "version = 1\n[database]\nendpoints = [\"127.0.0.1:5432\"]\n\
+                 [production]\nendpoints = [\"db.example:6543\"]\n[sync]\nconnect_tcp = [{port}]\n"
+            );
+            Config::parse(&text).err().map(|denial| denial.code())
+        };
+        for port in [0, 5432, 6543, 8101] {
+            assert_eq!(code(port), Some(Code::ConfigValue), "{port}");
+        }
+        assert_eq!(code(443), None);
     }
 
     #[test]

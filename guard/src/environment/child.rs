@@ -232,6 +232,25 @@ impl EnvPolicy {
         child
     }
 
+    /// Builds the environment of a dependency sync or a build of this slot.
+    ///
+    /// It gets no target and none of the configured variables, but knows where it is.
+    #[must_use]
+    pub fn build_for_sync(
+        &self,
+        parent: &Environment,
+        slot: SlotId,
+        places: &ChildPlaces,
+    ) -> ChildEnvironment {
+        let mut child = ChildEnvironment::empty();
+        let own = slot_variables(slot).map(|(name, value)| (name, Secret::new(value)));
+        for (name, value) in own.into_iter().chain(of_places(places)) {
+            child.add(name, value, Outcome::Computed, FROM_THE_SLOT);
+        }
+        self.inherit_all(parent, Configured::Drop, &mut child);
+        child
+    }
+
     fn inherit_all(
         &self,
         parent: &Environment,
@@ -417,20 +436,21 @@ fn computed(
         .into_iter()
         .collect();
     variables.push((DATABASE_URL, target.connection_url()));
-    for (name, value) in [
-        ("HOME", places.home.as_str()),
-        ("TMPDIR", &places.temporary),
-        ("PATH", CHILD_PATH),
-        // Drivers fall back to these for the role when they ignore part of the URL.
-        ("USER", target.role()),
-        ("LOGNAME", target.role()),
-    ] {
-        variables.push((name, Secret::new(value.to_owned())));
+    // Drivers fall back to these for the role when they ignore part of the URL.
+    for name in ["USER", "LOGNAME"] {
+        variables.push((name, Secret::new(target.role().to_owned())));
     }
-    if let Some(worktree) = &places.worktree {
-        variables.push(("SLOT_WORKTREE_PATH", Secret::new(worktree.clone())));
-    }
-    variables.into_iter()
+    variables.into_iter().chain(of_places(places))
+}
+
+fn of_places(places: &ChildPlaces) -> impl Iterator<Item = (&'static str, Secret)> {
+    let worktree = places.worktree.as_ref().map(|path| ("SLOT_WORKTREE_PATH", path.clone()));
+    let own = [
+        ("HOME", places.home.clone()),
+        ("TMPDIR", places.temporary.clone()),
+        ("PATH", CHILD_PATH.to_owned()),
+    ];
+    own.into_iter().chain(worktree).map(|(name, value)| (name, Secret::new(value)))
 }
 
 fn is_plain_name(name: &[u8]) -> bool {
@@ -702,6 +722,25 @@ mod tests {
             assert_eq!(policy.explain(name, &parent).outcome, outcome, "{name}");
         }
         assert!(!format!("{:?}", policy.explain("FOO", &parent)).contains("prod"));
+    }
+
+    #[test]
+    fn a_sync_knows_its_slot_and_neither_target_nor_configured_values() {
+        let allowed = policy(&["FOO"], &[("NODE_ENV", "preview")]).unwrap();
+        let parent = [("FOO", "1"), ("DATABASE_URL", "postgres://prod/x"), ("LANG", "C")].into();
+        let places = ChildPlaces {
+            home: "/state/preview-1/cache".to_owned(),
+            temporary: "/state/preview-1/tmp".to_owned(),
+            worktree: Some("/srv/previews/x".to_owned()),
+        };
+        let child = allowed.build_for_sync(&parent, "preview-1".parse().unwrap(), &places);
+        for name in ["FOO", "DATABASE_URL", "NODE_ENV", "USER"] {
+            assert_eq!(value(&child, name), None, "{name}");
+        }
+        assert_eq!(value(&child, "SLOT_ID"), Some("preview-1"));
+        assert_eq!(value(&child, "HOME"), Some("/state/preview-1/cache"));
+        assert_eq!(value(&child, "SLOT_WORKTREE_PATH"), Some("/srv/previews/x"));
+        assert_eq!(value(&child, "LANG"), Some("C"));
     }
 
     #[test]

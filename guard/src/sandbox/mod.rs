@@ -116,6 +116,13 @@ pub struct SandboxPolicy {
     pub dotenv_in_worktree: DotenvInWorktree,
 }
 
+/// The checked table `[sync]`.
+#[derive(Debug, Clone, Default)]
+pub struct SyncPolicy {
+    /// The only ports that a dependency sync or a build may connect to.
+    pub connect_tcp: Vec<u16>,
+}
+
 impl Default for SandboxPolicy {
     fn default() -> Self {
         Self {
@@ -151,18 +158,35 @@ impl SandboxPolicy {
             connect_tcp,
             unix_sockets: self.unix_sockets,
             udp: self.udp,
-            files: self.files(slot),
+            files: self.files(slot, &self.write),
         }
     }
 
-    fn files(&self, slot: SlotId) -> Vec<FileRule> {
+    /// Returns what must be enforced for a dependency sync or a build of this slot: no database, no
+    /// port to serve on, nothing to write to but the slot's own directories.
+    ///
+    /// Where it may connect to other hosts at all, their names must be found: DNS is UDP, and says
+    /// no more than the open ports do.
+    #[must_use]
+    pub fn demand_for_sync(&self, slot: SlotId, sync: &SyncPolicy) -> Demand {
+        Demand {
+            features: self.require.clone(),
+            bind_tcp: Vec::new(),
+            connect_tcp: sync.connect_tcp.clone(),
+            unix_sockets: UnixSockets::Deny,
+            udp: if sync.connect_tcp.is_empty() { Udp::Deny } else { Udp::Allow },
+            files: self.files(slot, &[]),
+        }
+    }
+
+    fn files(&self, slot: SlotId, write: &[Template]) -> Vec<FileRule> {
         let configured = |templates: &[Template], access| {
             let rule = |template: &Template| FileRule::configured(template.render(slot), access);
             templates.iter().map(rule).collect::<Vec<_>>()
         };
         let mut files = FileRule::of_the_system();
         files.extend(configured(&self.read, Access::ReadExecute));
-        files.extend(configured(&self.write, Access::Full));
+        files.extend(configured(write, Access::Full));
         files
     }
 }
@@ -232,6 +256,23 @@ mod tests {
         assert_eq!(access("/opt/node"), Some(Access::ReadExecute));
         assert_eq!(access("/var/cache/app-3"), Some(Access::Full));
         assert_eq!(access("/var/cache/app-1"), None);
+    }
+
+    #[test]
+    fn a_sync_serves_nothing_and_reaches_listed_ports_only() {
+        let text = "version = 1\n[sandbox]\nconnect_tcp = [6379]\nunix_sockets = \"allow\"\n\
+                    read = [\"/opt/node\"]\nwrite = [\"/var/cache/app-{slot}\"]\n";
+        let demand = |sync: &str| {
+            let config = Config::parse(&format!("{text}{sync}")).unwrap();
+            config.sandbox.demand_for_sync("preview-1".parse().unwrap(), &config.sync)
+        };
+        let open = demand("[sync]\nconnect_tcp = [443]\n");
+        assert_eq!((open.bind_tcp, open.connect_tcp), (vec![], vec![443]));
+        assert_eq!((open.unix_sockets, open.udp), (UnixSockets::Deny, Udp::Allow));
+        assert!(open.files.iter().any(|rule| rule.path == "/opt/node"));
+        assert!(open.files.iter().all(|rule| rule.access != Access::Full));
+        let closed = demand("");
+        assert_eq!((closed.connect_tcp, closed.udp), (vec![], Udp::Deny));
     }
 
     #[test]
