@@ -40,8 +40,8 @@ pub(crate) fn show(console: &Console, kernel: Kernel) {
 
 fn tell(console: &Console, probe: &Probe) {
     let has = |available| if available { "yes" } else { "no " };
-    let version = probe.landlock.map_or("none".to_owned(), |version| version.to_string());
-    console.line(&format!("Landlock: version {version}"));
+    let version = probe.landlock.map(|version| format!("version {version}"));
+    console.line(&format!("Landlock: {}", version.as_deref().unwrap_or("none, or switched off")));
     console.line(&format!("{}  filters of system calls", has(probe.filter)));
     for Probed { feature, available } in &probe.features {
         let needed = feature.needed_for.map_or(String::new(), |f| format!(" [\"{f}\"]"));

@@ -207,6 +207,8 @@ fn se_2_nothing_of_a_hostile_parent_arrives_through_the_wrapper() {
     let row = scene.row(&["runtime-wrapper"]);
     let wanted = ["0", "refused", "closed", "closed", "no", "no", "0027", "1", "yes", "no", "yes"];
     assert_eq!(row, wanted);
+    let (probe, _) = scene.arrives(&["runtime-wrapper"], false);
+    assert_eq!(probe["capabilities"], "0000000000000000", "{probe}");
     let direct = scene.row(&[]);
     assert_eq!(direct[0], DANGEROUS.to_string(), "the parent is not hostile");
     assert_eq!(direct[1..6], ["2", "open", "open", "yes", "yes"]);

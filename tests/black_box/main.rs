@@ -9,6 +9,7 @@ mod demo;
 mod diagnostics;
 mod differential;
 mod doctor;
+mod exec_views;
 mod help;
 mod hostile_parent;
 mod identity;
