@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout};
 
 use guard::diagnostic::Code;
 
@@ -199,126 +200,148 @@ fn a_command_line_repeats_no_text_in_the_place_of_a_generation() {
     }
 }
 
+/// A server whose first slot is claimed, and one migration for it.
+struct Leased {
+    server: Server,
+    migrations: String,
+    generation: String,
+}
+
+impl Leased {
+    fn new(migration: &str) -> Self {
+        let server = Server::new();
+        server.place.write("previews/x/migrations/V1__a.sql", 0o644, migration);
+        let migrations = server.place.text("previews/x/migrations");
+        let generation = claimed(&server.place);
+        Self { server, migrations, generation }
+    }
+
+    /// The option that only the holder can give.
+    fn own(&self) -> [&str; 2] {
+        ["--lease", &self.generation]
+    }
+
+    fn migrate(&self, command: &str, lease: &[&str]) -> Run {
+        self.server.migrate(command, 1, &self.migrations).and(lease)
+    }
+
+    fn apply(&self, lease: &[&str]) -> Run {
+        self.migrate("apply", lease).format("json")
+    }
+
+    fn release(&self, more: &[&str]) -> Run {
+        on_one(&self.server.place, "release", &[&self.own(), more].concat()).format("json")
+    }
+
+    fn versions(&self) -> String {
+        self.server.versions("app_preview_1")
+    }
+}
+
+/// Starts a program and reads on until it says a text; the rest of its output can still be read.
+fn start_until(run: Run, text: &str) -> (Child, BufReader<ChildStdout>, String) {
+    let mut child = run.start();
+    let (mut output, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    while !said.contains(text) {
+        assert!(output.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    (child, output, said)
+}
+
 #[test]
 fn an_act_on_the_database_needs_the_lease_of_a_claimed_slot() {
-    let server = Server::new();
-    let place = &server.place;
-    place.write("previews/x/migrations/V1__a.sql", 0o644, "CREATE TABLE a ();");
-    let migrations = place.text("previews/x/migrations");
-    let apply = |lease: &[&str]| server.migrate("apply", 1, &migrations).and(lease).format("json");
-    let reset = |lease: &[&str]| server.reset(1).and(lease).format("json");
-
-    let generation = claimed(place);
+    let leased = Leased::new("CREATE TABLE a ();");
+    let own = leased.own();
+    let reset = |lease: &[&str]| leased.server.reset(1).and(lease).format("json");
     for stranger in [&[][..], &["--lease", "9"]] {
         let code = if stranger.is_empty() { Code::LeaseHeld } else { Code::LeaseGeneration };
-        apply(stranger).run().denied(code);
+        leased.apply(stranger).run().denied(code);
         reset(stranger).run().denied(code);
     }
-    assert_eq!(server.versions("app_preview_1"), "", "nothing ran");
-    server.migrate("plan", 1, &migrations).run().accepted();
-    server.migrate("status", 1, &migrations).run().accepted();
-    let plan = server.migrate("plan", 1, &migrations).and(&["--lease", "9"]).format("json");
+    assert_eq!(leased.versions(), "", "nothing ran");
+    leased.migrate("plan", &[]).run().accepted();
+    leased.migrate("status", &[]).run().accepted();
+    let plan = leased.migrate("plan", &["--lease", "9"]).format("json");
     plan.run().denied(Code::LeaseGeneration);
 
-    let own = ["--lease", &generation];
-    let said = apply(&own).run().accepted().objects();
+    let said = leased.apply(&own).run().accepted().objects();
     assert_eq!(said[0]["event"], "lease.admitted");
-    assert_eq!(
-        said[0]["lease"].to_string(),
-        format!("{{\"generation\":{generation},\"standing\":\"held\"}}")
-    );
+    let generation = &leased.generation;
+    let held = format!("{{\"generation\":{generation},\"standing\":\"held\"}}");
+    assert_eq!(said[0]["lease"].to_string(), held);
     reset(&own).run().accepted();
 
+    let place = &leased.server.place;
     end_at(place, 1000);
-    apply(&own).run().denied(Code::LeaseExpired);
+    leased.apply(&own).run().denied(Code::LeaseExpired);
     slot(place, "reap", &[]).run().accepted();
-    apply(&own).run().denied(Code::LeaseGeneration);
-    let said = apply(&[]).run().accepted().objects();
+    leased.apply(&own).run().denied(Code::LeaseGeneration);
+    let said = leased.apply(&[]).run().accepted().objects();
     assert_eq!(said[0]["lease"].to_string(), "{\"standing\":\"unclaimed\"}");
 }
 
 #[test]
 fn a_lease_that_expires_while_another_run_is_waited_for_admits_nothing() {
-    let server = Server::new();
-    let place = &server.place;
-    place.write("previews/x/migrations/V1__a.sql", 0o644, "CREATE TABLE a ();");
-    let migrations = place.text("previews/x/migrations");
-    let generation = claimed(place);
+    let leased = Leased::new("CREATE TABLE a ();");
     let other_run =
         Hold { slot: Some(1), database: "app_preview_1", statements: crate::runs::LOCK };
-    let mut said = String::new();
-    let (mut child, mut output) = other_run.during(&server, |_| {
-        let lease = ["--lease", &generation];
-        let run = server.migrate("apply", 1, &migrations).and(&lease).format("json");
-        let mut child = run.start();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        while !said.contains("run.waiting") {
-            assert!(output.read_line(&mut said).unwrap() > 0, "{said}");
-        }
-        end_at(place, 1000);
-        (child, output)
+    let (mut child, mut output, mut said) = other_run.during(&leased.server, |_| {
+        let started = start_until(leased.apply(&leased.own()), "run.waiting");
+        end_at(&leased.server.place, 1000);
+        started
     });
     output.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(75), "{said}");
     assert!(said.contains(Code::LeaseExpired.id()), "{said}");
-    assert_eq!(server.versions("app_preview_1"), "", "nothing ran");
+    assert_eq!(leased.versions(), "", "nothing ran");
 }
 
 #[test]
 fn an_act_near_the_end_of_its_lease_is_warned() {
-    let server = Server::new();
-    let place = &server.place;
-    place.write("previews/x/migrations/V1__a.sql", 0o644, "CREATE TABLE a ();");
-    let migrations = place.text("previews/x/migrations");
-    let generation = claimed(place);
+    let leased = Leased::new("CREATE TABLE a ();");
+    let place = &leased.server.place;
     let shown = ["human", "json"].map(|format| {
         end_at(place, in_minutes(5));
-        let lease = ["--lease", &generation];
-        let outcome = server.migrate("apply", 1, &migrations).and(&lease).format(format).run();
+        let outcome = leased.migrate("apply", &leased.own()).format(format).run();
         assert_eq!(outcome.status, Some(0), "{outcome:?}");
         assert!(outcome.said().contains(Code::LeaseEndsSoon.id()), "{outcome:?}");
-        outcome.snapshot(&server.redactor())
+        outcome.snapshot(&leased.server.redactor())
     });
     assert_whole(Code::LeaseEndsSoon.id(), &shown.join("\n"));
     end_at(place, in_minutes(60));
-    server.migrate("apply", 1, &migrations).and(&["--lease", &generation]).run().accepted();
+    leased.apply(&leased.own()).run().accepted();
 }
 
 #[test]
 fn a_release_waits_for_a_migration_that_runs() {
-    let server = Server::new();
-    let place = &server.place;
-    place.write("previews/x/migrations/V1__a.sql", 0o644, "SELECT pg_sleep(2); CREATE TABLE a ();");
-    let migrations = place.text("previews/x/migrations");
-    let generation = claimed(place);
-    let lease = ["--lease", generation.as_str()];
-    let run = server.migrate("apply", 1, &migrations).and(&lease).format("json");
-    let outcome = run.run_while(|running| {
-        assert!(running.says("migration.started"));
-        let at_once = on_one(place, "release", &[&lease[..], &["--timeout", "0s"]].concat());
-        at_once.format("json").run().denied(Code::LeaseBusy);
-        on_one(place, "renew", &lease).run().accepted();
-        on_one(place, "release", &lease).run().accepted();
-        assert_eq!(server.versions("app_preview_1"), "1", "the migration was done first");
+    let leased = Leased::new("CREATE TABLE a ();");
+    let place = &leased.server.place;
+    leased.apply(&leased.own()).run().accepted();
+    place.write("previews/x/migrations/V2__b.sql", 0o644, "ALTER TABLE a ADD b int;");
+    let reader = "BEGIN; SELECT * FROM a";
+    let reader = Hold { slot: Some(1), database: "app_preview_1", statements: reader };
+    let (mut child, mut output, mut said) = reader.during(&leased.server, |_| {
+        let endless = leased.apply(&leased.own()).and(&["--lock-timeout", "0"]);
+        let started = start_until(endless, "migration.started");
+        leased.release(&["--timeout", "0s"]).run().denied(Code::LeaseBusy);
+        on_one(place, "renew", &leased.own()).run().accepted();
+        started
     });
-    outcome.accepted();
+    leased.release(&[]).run().accepted();
+    assert_eq!(leased.versions(), "1 2", "the migration was done first");
+    output.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
 }
 
 #[test]
 fn a_migration_that_dies_is_not_waited_for() {
-    let server = Server::new();
-    let place = &server.place;
-    place.write("previews/x/migrations/V1__a.sql", 0o644, "SELECT pg_sleep(60);");
-    let migrations = place.text("previews/x/migrations");
-    let generation = claimed(place);
-    let lease = ["--lease", generation.as_str()];
-    let run = server.migrate("apply", 1, &migrations).and(&lease).format("json");
-    let outcome = run.run_while(|running| {
+    let leased = Leased::new("SELECT pg_sleep(60);");
+    let outcome = leased.apply(&leased.own()).run_while(|running| {
         assert!(running.says("migration.started"));
         running.signal(rustix::process::Signal::KILL);
     });
     assert_eq!(outcome.status, None);
-    on_one(place, "release", &[&lease[..], &["--timeout", "1s"]].concat()).run().accepted();
+    leased.release(&["--timeout", "1s"]).run().accepted();
 }
 
 #[test]
