@@ -230,7 +230,7 @@ const SCRIPTS: [&str; 6] =
     ["slot-start", "slot-restart", "slot-stop", "slot-status", "slot-health", "slot-release"];
 
 #[test]
-fn se_4_the_scripts_refuse_what_is_no_slot_before_anything_starts() {
+fn se_4_se_5_the_scripts_refuse_what_is_no_slot_before_anything_starts() {
     let host = host_with_scripts();
     let hostile: &[&[&str]] = &[
         &[],
@@ -267,6 +267,18 @@ fn se_4_the_scripts_refuse_what_is_no_slot_before_anything_starts() {
         }
         assert!(!host.0.path("bin/started").exists(), "{name} started something");
     }
+}
+
+#[test]
+fn en_3_the_scripts_lie_where_the_worker_looks_for_them() {
+    let host = Host::new();
+    let name = "WORKER_PREVIEW_RUNTIME_SCRIPTS_DIR";
+    host.install(&[]).with(name, "/srv/app/scripts").run().accepted();
+    assert!(host.path("srv/app/scripts/slot-start").is_file());
+    assert!(!host.path("srv/oroboros").exists());
+    host.run("uninstall", &[]).run().accepted();
+    host.install(&[]).with(name, "srv/../scripts").run().refused(Code::PathMalformed);
+    assert!(!host.path("etc/slotguard").exists());
 }
 
 #[test]
