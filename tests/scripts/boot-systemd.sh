@@ -12,7 +12,9 @@ if [ -z "${3:-}" ]; then
     mkdir "$group"
     echo "$group"
     echo $$ >"$group/cgroup.procs"
-    exec unshare --fork --pid --mount --uts --ipc --cgroup --kill-child \
+    # Whoever started this may be killed; then all of it ends, too.
+    exec setpriv --pdeathsig KILL \
+        unshare --fork --pid --mount --uts --ipc --cgroup --kill-child \
         sh "$0" "$directory" "$programs" inside
 fi
 mount --make-rprivate /
