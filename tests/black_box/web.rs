@@ -35,6 +35,24 @@ fn rt_3_rt_4_rt_5_each_front_reaches_its_own_backend() {
 }
 
 #[test]
+fn rt_1_rt_2_the_sample_frontend_and_its_relative_api_share_one_origin() {
+    let _ports = ports::reserve();
+    let (place, canary) = (Place::new(), Canary::start(1));
+    let frontend = fixtures::sample_app().join("frontend");
+    for name in ["index.html", "app.js", "style.css"] {
+        let text = std::fs::read_to_string(frontend.join(name)).unwrap();
+        place.write(&format!("web/{name}"), 0o644, &text);
+    }
+    serving(place.front("preview-1"), |_| {
+        assert!(get(3101, "/", "").text().contains("app.js"));
+        let script = get(3101, "/app.js", "").text();
+        assert!(script.contains("/api") && !script.contains("://"), "{script}");
+        assert!(get(3101, "/api/orders", "").text().starts_with("slot 1\n"));
+        assert_eq!(canary.take_heads().len(), 1);
+    });
+}
+
+#[test]
 fn files_are_answered_with_tags_parts_and_encodings() {
     let _ports = ports::reserve();
     let place = published();
