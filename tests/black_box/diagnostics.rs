@@ -1006,6 +1006,29 @@ fn a_command_line_that_cannot_be_read_repeats_no_secret() {
     }
 }
 
+/// Those of the wire, which a client hears: in `sidecar_refusals` and `sidecar_life`.
+const SIDECAR: [Code; 19] = [
+    Code::SidecarOff,
+    Code::SidecarUpstream,
+    Code::SidecarListen,
+    Code::SidecarAbsent,
+    Code::SidecarIdentity,
+    Code::WireMalformed,
+    Code::WireProtocol,
+    Code::WireDatabase,
+    Code::WireRole,
+    Code::WireDuplicate,
+    Code::WireReplication,
+    Code::WireParameter,
+    Code::WireLate,
+    Code::WireFull,
+    Code::WirePeer,
+    Code::WirePassword,
+    Code::WireDraining,
+    Code::WireUpstream,
+    Code::WireUnconfirmed,
+];
+
 /// Codes that no run of a program can show here, and why.
 const EXEMPT: &[(Code, &str)] = &[
     (Code::UrlSecondOpinion, "no text is known on which the two readers disagree"),
@@ -1076,6 +1099,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.extend([Code::RunLocked, Code::MigrationBlocked, Code::LedgerChanged]);
     shown.extend(leases::SHOWN);
     shown.extend(install::SHOWN);
+    shown.extend(SIDECAR);
     shown.extend(URL_CODES);
     shown.extend(SCREENED);
     shown.extend([Code::UrlLength, Code::UrlParameterValue, Code::PortTaken, Code::DemoStep]);

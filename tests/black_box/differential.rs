@@ -369,8 +369,9 @@ fn copy(from: &TcpStream, to: &TcpStream) {
 }
 
 /// One driver program that is installed.
-struct Driver {
-    name: &'static str,
+#[derive(Clone)]
+pub(crate) struct Driver {
+    pub(crate) name: &'static str,
     program: PathBuf,
     args: Vec<String>,
     /// What keeps it on this host.
@@ -378,14 +379,14 @@ struct Driver {
 }
 
 /// What `prepare` says about the drivers.
-struct Drivers {
-    ready: Vec<Driver>,
-    skipped: Vec<String>,
+pub(crate) struct Drivers {
+    pub(crate) ready: Vec<Driver>,
+    pub(crate) skipped: Vec<String>,
 }
 
 impl Driver {
     /// Installs the drivers, where that is not done yet.
-    fn prepared(cache: &Path) -> Drivers {
+    pub(crate) fn prepared(cache: &Path) -> Drivers {
         #[expect(
             clippy::disallowed_methods,
             reason = "the package managers need the caller's environment"
@@ -452,20 +453,39 @@ impl Driver {
     /// The environment is made from nothing. Its variables lead to production, but by what is
     /// measured elsewhere only where a URL leaves something open; an accepted one leaves nothing.
     fn answer(&self, requests: &str, production: u16) -> Vec<Value> {
-        let home = tempfile::tempdir().unwrap();
-        let mut child = Run::at(&self.program, &self.args)
-            .with("HOME", home.path().to_str().unwrap())
+        let run = self
+            .run()
+            .with("PGHOST", "127.0.0.1")
+            .with("PGPORT", &production.to_string())
+            .with("PGDATABASE", "app_production")
+            .with("PGUSER", "prod_admin")
+            .with("PGPASSWORD", PASSWORD);
+        self.exchange(run, requests)
+    }
+
+    /// Does its ordinary work with each URL, in order; its environment names no server.
+    pub(crate) fn work(&self, requests: &str) -> Vec<Value> {
+        let mut worker = self.clone();
+        let name = self.program.to_str().unwrap().replace("-driver", "-work");
+        worker.program = name.into();
+        for arg in &mut worker.args {
+            *arg = arg.replace("/differential/drivers/", "/differential/work/");
+        }
+        worker.exchange(worker.run(), requests)
+    }
+
+    fn run(&self) -> Run {
+        Run::at(&self.program, &self.args)
             .with("PATH", "/usr/bin:/bin")
             // Connects to the loopback only, and asks no name server.
             .with("LD_PRELOAD", self.keeper.to_str().unwrap())
             .with("LC_ALL", "C.UTF-8")
             .with("PGCONNECT_TIMEOUT", "3")
-            .with("PGHOST", "127.0.0.1")
-            .with("PGPORT", &production.to_string())
-            .with("PGDATABASE", "app_production")
-            .with("PGUSER", "prod_admin")
-            .with("PGPASSWORD", PASSWORD)
-            .start();
+    }
+
+    fn exchange(&self, run: Run, requests: &str) -> Vec<Value> {
+        let home = tempfile::tempdir().unwrap();
+        let mut child = run.with("HOME", home.path().to_str().unwrap()).start();
         let mut stdin = child.stdin.take().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut stderr = child.stderr.take().unwrap();
@@ -517,7 +537,7 @@ fn here() -> PathBuf {
 }
 
 /// Returns where the drivers are kept: beside the profiles of the target directory.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     own.ancestors().nth(3).unwrap().join("differential")
 }

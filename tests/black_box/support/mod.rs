@@ -21,3 +21,4 @@ pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod systemd_box;
 pub(crate) mod web;
+pub(crate) mod sidecar;

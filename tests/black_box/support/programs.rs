@@ -15,6 +15,7 @@ use super::environment;
 /// Every program of an installation.
 pub(crate) const PROGRAMS: [&str; 4] =
     ["slotguard", "migrate-runner", "runtime-wrapper", "web-surface"];
+    ["slotguard", "migrate-runner", "runtime-wrapper", "pg-sidecar"];
 
 /// Returns the path of a built program.
 pub(crate) fn program(name: &str) -> PathBuf {

@@ -52,3 +52,23 @@ pub fn serve_async<E: std::fmt::Display>(
         })
     })
 }
+
+/// How long the ordinary work of one driver may take.
+pub const WORK: Duration = Duration::from_secs(60);
+
+/// Answers every line with what was done, as `{"done":[…]}`.
+///
+/// # Errors
+///
+/// As [`serve`].
+#[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
+pub fn serve_work(
+    work: impl AsyncFn(&str) -> Result<Vec<&'static str>, String>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    serve(|url| {
+        let done = async { tokio::time::timeout(WORK, work(url)).await };
+        let done = runtime.block_on(done).unwrap_or_else(|late| Err(late.to_string()))?;
+        Ok(json!({ "done": done }).to_string())
+    })
+}
