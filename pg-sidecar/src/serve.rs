@@ -179,6 +179,8 @@ async fn confirm_again(sidecar: Rc<Sidecar>, loaded: LoadedConfig) {
                 unanswered += 1;
                 if unanswered >= MOST_UNANSWERED {
                     sidecar.doubted(&denial);
+                } else {
+                    sidecar.events.say("sidecar.unanswered", &denial.to_string(), &denial);
                 }
             }
         }

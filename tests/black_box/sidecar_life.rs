@@ -144,11 +144,13 @@ fn a_server_that_is_no_longer_the_slots_ends_every_session() {
 #[test]
 fn a_question_that_stays_unanswered_once_ends_no_session() {
     let server = Server::new();
-    sidecar::configure(&server, "confirm_every_s = 2\n");
+    sidecar::configure(&server, "confirm_every_s = 3\n");
     let sidecar = Sidecar::start(&server);
     let mut idle = Talk::start(&sidecar);
     server.sql("postgres", "ALTER ROLE slot_1 CONNECTION LIMIT 1");
     // At the third time it is; until then the session answers.
+    let event = sidecar.wait_for("sidecar.unanswered", |_| true);
+    assert_eq!(event["code"], Code::LoginRefused.id(), "{event}");
     assert_eq!(idle.ask("SELECT 'still'"), "still\n");
     sidecar.wait_for("sidecar.unconfirmed", |_| true);
     assert_eq!(idle.ask("SELECT 1"), "");
