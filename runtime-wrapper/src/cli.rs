@@ -116,7 +116,7 @@ Examples:
       -- /usr/bin/node server.js
   runtime-wrapper exec --slot preview-2 --database-url-file /etc/slotguard/slot_2.url \\
       --events-fd 3 -- /usr/bin/node server.js 3>>events.jsonl
-  runtime-wrapper exec --slot preview-3 --from-record";
+  runtime-wrapper exec --slot preview-3 --from-record
   runtime-wrapper exec --slot preview-1 --worktree /srv/previews/feature-7 --purpose sync \\
       -- /usr/bin/npm ci";
 
@@ -206,7 +206,7 @@ mod tests {
     fn the_help_teaches() {
         let help =
             Cli::command().find_subcommand_mut("exec").unwrap().render_long_help().to_string();
-        assert_eq!(help.matches("  runtime-wrapper exec --slot").count(), 3);
+        assert_eq!(help.matches("  runtime-wrapper exec --slot").count(), 4);
         for number in ["64", "65", "66", "69", "77", "78", "126", "127"] {
             assert!(help.contains(&format!("\n  {number}")), "{number}\n{help}");
         }

@@ -96,17 +96,12 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
     let config = load_config_at(options.config.as_deref())?.config;
     let slot = config.slot(&options.slot)?;
     sandbox::kernel().require(&config.sandbox.require)?;
-    let (target, mut warnings) = verify_target(options, environment, &config, slot)?;
-    let (program, worktree) = choose_program(slot, options, &config)?;
-    let places = places::prepare(slot, &config.roots, worktree.as_deref())?;
-    let sandbox = Sandbox::prepare(config.sandbox.demand(&target), &program, &places)?;
     let (target, mut warnings) = match options.purpose {
         Purpose::Backend => verify_target(options, environment, &config, slot)?,
         Purpose::Sync => refuse_target(options)?,
     };
-    let program = approve_program(slot, &options.words, &config)?;
-    let worktree = options.worktree.as_deref();
-    let places = places::prepare(slot, &config.roots, worktree, options.purpose)?;
+    let (program, worktree) = choose_program(slot, options, &config)?;
+    let places = places::prepare(slot, &config.roots, worktree.as_deref(), options.purpose)?;
     let demand = match &target {
         Some(target) => config.sandbox.demand(target),
         None => config.sandbox.demand_for_sync(slot, &config.sync),

@@ -6,12 +6,10 @@ use serde::Deserialize;
 
 use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
-use super::sandbox::RawSandbox;
+use super::sandbox::{RawSandbox, RawSync};
 use super::sidecar::{self, RawSidecar};
 use super::worker::{self, Rule};
 use super::{Config, Roots, Web, publish, sandbox};
-use super::sandbox::{RawSandbox, RawSync};
-use super::{Config, Roots, sandbox};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
@@ -47,8 +45,6 @@ struct File {
     #[serde(default)]
     web: RawWeb,
     #[serde(default)]
-    sync: Sync,
-    #[serde(default)]
     lifecycle: RawLifecycle,
     #[serde(default)]
     systemd: RawSystemd,
@@ -60,6 +56,7 @@ struct File {
     publish: publish::RawPublish,
     #[serde(default)]
     frontend: publish::RawFrontend,
+    #[serde(default)]
     sync: RawSync,
 }
 
@@ -139,15 +136,6 @@ struct Program {
     args: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Sync {
-    #[serde(default)]
-    programs: Vec<String>,
-    #[serde(default, rename = "connect_tcp")]
-    _connect_tcp: Vec<u16>,
-}
-
 pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let file: File = toml::from_str(text).map_err(|error| refuse_syntax(text, &error))?;
     if file.version != 1 {
@@ -166,9 +154,9 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let set = parse_set(file.env.set)?;
     let roots = parse_roots(file.roots)?;
     let sandbox = sandbox::parse(file.sandbox, &database, &roots, &slots)?;
-    let sync = sandbox::parse_sync(file.sync, &database)?;
     let child = EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?;
-    let publish = publish::parse(file.publish, file.frontend, file.sync.programs, |key| {
+    let (sync, sync_programs) = sandbox::parse_sync(file.sync, &database)?;
+    let publish = publish::parse(file.publish, file.frontend, sync_programs, |key| {
         file.programs.contains_key(key)
     })?;
     Ok(Config {

@@ -18,7 +18,6 @@ use crate::policy::DatabasePolicy;
 use crate::program::Programs;
 use crate::provision::Quotas;
 use crate::route::Hosts;
-use crate::sandbox::SandboxPolicy;
 use crate::sandbox::{SandboxPolicy, SyncPolicy};
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
@@ -62,6 +61,8 @@ pub struct Config {
     pub sidecar: SidecarPolicy,
     /// Where each slot's frontend lies and what it is called.
     pub web: Web,
+    /// What a dependency sync may reach.
+    pub sync: SyncPolicy,
     /// What the publish flow takes from a worktree.
     pub publish: Publish,
     /// Host names of production, which no built frontend may name.
@@ -94,8 +95,6 @@ impl Web {
     pub fn hosts(&self, slot: SlotId) -> Hosts {
         Hosts::of(slot, self.host.as_ref())
     }
-    /// What a dependency sync may reach.
-    pub sync: SyncPolicy,
 }
 
 /// The configured directory roots.

@@ -75,10 +75,16 @@ pub(super) fn parse(
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSync {
     #[serde(default)]
+    programs: Vec<String>,
+    #[serde(default)]
     connect_tcp: Vec<u16>,
 }
 
-pub(super) fn parse_sync(raw: RawSync, database: &DatabasePolicy) -> Result<SyncPolicy, Denial> {
+/// Returns what a sync may reach, and the keys of its programs as they were written.
+pub(super) fn parse_sync(
+    raw: RawSync,
+    database: &DatabasePolicy,
+) -> Result<(SyncPolicy, Vec<String>), Denial> {
     let key = "[sync] connect_tcp";
     for port in &raw.connect_tcp {
         check_port(key, *port, database)?;
@@ -87,7 +93,7 @@ pub(super) fn parse_sync(raw: RawSync, database: &DatabasePolicy) -> Result<Sync
             return Err(refuse_value(key, &port.to_string(), expected));
         }
     }
-    Ok(SyncPolicy { connect_tcp: raw.connect_tcp })
+    Ok((SyncPolicy { connect_tcp: raw.connect_tcp }, raw.programs))
 }
 
 /// The kernel's rules know ports and no addresses: a port that is open is open everywhere.

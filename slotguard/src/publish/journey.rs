@@ -372,6 +372,10 @@ impl Journey<'_> {
         if let Some(config) = &config {
             args.extend(["--config", config]);
         }
+        let generation = self.request.lease.map(|generation| generation.to_string());
+        if let Some(generation) = &generation {
+            args.extend(["--lease", generation]);
+        }
         args.extend(["--worktree", self.request.worktree.as_str(), "--", program.path()]);
         args.extend(program.args().iter().map(String::as_str));
         self.siblings.run_confined(&args, self.request.loaded, teller)

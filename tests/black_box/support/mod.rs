@@ -19,6 +19,6 @@ pub(crate) mod redact;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod server;
+pub(crate) mod sidecar;
 pub(crate) mod systemd_box;
 pub(crate) mod web;
-pub(crate) mod sidecar;

@@ -13,9 +13,8 @@ use std::sync::OnceLock;
 use super::environment;
 
 /// Every program of an installation.
-pub(crate) const PROGRAMS: [&str; 4] =
-    ["slotguard", "migrate-runner", "runtime-wrapper", "web-surface"];
-    ["slotguard", "migrate-runner", "runtime-wrapper", "pg-sidecar"];
+pub(crate) const PROGRAMS: [&str; 5] =
+    ["slotguard", "migrate-runner", "runtime-wrapper", "pg-sidecar", "web-surface"];
 
 /// Returns the path of a built program.
 pub(crate) fn program(name: &str) -> PathBuf {
