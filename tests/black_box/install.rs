@@ -306,6 +306,9 @@ fn the_scripts_start_one_command_on_one_slot() {
             format!("--format|json|backend|{verb}|--slot|preview-2")
         );
     }
+    let published = "--format|json|publish|--worktree||--slot|preview-2";
+    assert_eq!(started("slot-publish", None), published);
+    assert_eq!(started("slot-publish", Some("7")), format!("{published}|--lease|7"));
     assert_eq!(started("slot-release", None), "--format|json|backend|stop|--slot|preview-2");
     let released = "--format|json|slot|release|--slot|preview-2|--lease|7";
     assert_eq!(started("slot-release", Some("7")), released);
@@ -328,8 +331,12 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
     // The verification looks for the programs that the units start.
     host.run("install", &["--programs", "/usr/bin", "--nftables"]).run().accepted();
     let units = host.path("etc/systemd/system");
-    for name in ["slot-backend@.service", "slotguard-reaper.service", "slotguard-nftables.service"]
-    {
+    for name in [
+        "slot-backend@.service",
+        "ouroboros-web@.service",
+        "slotguard-reaper.service",
+        "slotguard-nftables.service",
+    ] {
         let unit = units.join(name);
         let args = ["security", "--offline=true", "--threshold=15", unit.to_str().unwrap()];
         let outcome = Run::at(&analyze, &args).with("PATH", "/usr/bin").run();

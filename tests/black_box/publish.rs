@@ -4,7 +4,7 @@
 
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::support::ports;
 use crate::support::programs;
-use crate::support::run::{Outcome, Run};
+use crate::support::run::{Outcome, Run, say};
 use crate::support::server::Server;
 
 /// A server, a worktree with the sample application, and the slot's ports.
@@ -46,6 +46,21 @@ impl Bench {
         let bench = Self { server, front: None, _ports: ports };
         bench.fill("feature");
         bench
+    }
+
+    /// Adds a dependency sync that runs `install.js` of the worktree; false where there is no node.
+    fn with_sync(&self, script: &str) -> bool {
+        if !Path::new("/usr/bin/node").is_file() {
+            say("SKIPPED: no /usr/bin/node");
+            return false;
+        }
+        let config = self.server.place.config();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let more = "[programs.install]\npath = \"/usr/bin/node\"\nargs = [\"install.js\"]\n\
+                    [sync]\nprograms = [\"install\"]\n";
+        self.server.place.write("slotguard.toml", 0o600, &format!("{text}{more}"));
+        self.write("install.js", script);
+        true
     }
 
     fn fill(&self, worktree: &str) {
@@ -142,7 +157,7 @@ fn states(summary: &Value) -> Vec<String> {
 }
 
 #[test]
-fn di_1_a_worktree_is_published_step_by_step_and_the_second_time_nothing_is_done() {
+fn lc_8_dg_1_en_2_a_worktree_is_published_step_by_step_and_the_second_time_nothing_is_done() {
     let bench = Bench::new().serving();
     let outcome = bench.publish(&[]).run();
     assert_eq!(outcome.status, Some(0), "{outcome:#?}");
@@ -183,7 +198,7 @@ fn di_1_a_worktree_is_published_step_by_step_and_the_second_time_nothing_is_done
 }
 
 #[test]
-fn di_2_what_each_step_said_is_kept() {
+fn dg_5_dg_6_dg_8_dg_9_what_each_step_said_is_kept() {
     let bench = Bench::new().serving();
     let done = summary(&bench.publish(&[]).run());
     let artifact = PathBuf::from(done["artifact"].as_str().unwrap());
@@ -199,6 +214,73 @@ fn di_2_what_each_step_said_is_kept() {
     assert!(page.contains("preview-1: published") && page.contains("migration"));
     let secret = crate::support::run::SECRET;
     assert!(!format!("{events}{page}").contains(secret));
+}
+
+/// What a package's install script would try.
+const HOSTILE_INSTALL: &str = r#"
+const fs = require('fs'), net = require('net');
+const tried = { names: Object.keys(process.env), values: JSON.stringify(process.env) };
+const read = (path) => { try { return fs.readFileSync(path, 'utf8'); } catch (e) { return e.code; } };
+tried.npmrc = read(fs.readFileSync('npmrc-path', 'utf8'));
+tried.parent = read(`/proc/${process.ppid}/environ`);
+const tell = (name, port) => new Promise((done) => {
+  const socket = net.connect(port, '127.0.0.1');
+  socket.on('connect', () => { tried[name] = 'connected'; socket.destroy(); done(); });
+  socket.on('error', (e) => { tried[name] = e.code; done(); });
+});
+const bind = new Promise((done) => {
+  const server = net.createServer();
+  server.on('error', (e) => { tried.bind = e.code; done(); });
+  server.listen(8101, '127.0.0.1', () => { tried.bind = 'bound'; server.close(); done(); });
+});
+Promise.all([tell('postgres', Number(fs.readFileSync('port', 'utf8'))), bind]).then(() => {
+  fs.writeFileSync('tried.json', JSON.stringify(tried));
+  console.log('installed 3 packages');
+});
+"#;
+
+#[test]
+fn dg_4_dg_6_a_dependency_sync_is_the_branch_s_own_code_and_gets_nothing() {
+    let bench = Bench::new().serving();
+    if !bench.with_sync(HOSTILE_INSTALL) {
+        return;
+    }
+    let place = &bench.server.place;
+    place.write("home/.npmrc", 0o600, "//registry/:_authToken=s3cret-token\n");
+    bench.write("npmrc-path", &place.text("home/.npmrc"));
+    bench.write("port", &bench.server.port().to_string());
+    let publish = || {
+        bench
+            .publish(&[])
+            .with("HOME", &place.text("home"))
+            .with("NPM_TOKEN", "s3cret-token")
+            .with("DATABASE_URL", &bench.server.url(1, "app_preview_1"))
+            .with("DEPLOY_BACKEND_RELOAD_CMD", "systemctl reload app")
+    };
+    let done = summary(&publish().run());
+    assert!(states(&done).contains(&"dependency-sync done".to_owned()), "{done:#}");
+    let tried = std::fs::read_to_string(place.path("previews/feature/tried.json")).unwrap();
+    assert!(!tried.contains("s3cret"), "{tried}");
+    let tried: Value = serde_json::from_str(&tried).unwrap();
+    let names = tried["names"].to_string();
+    for name in ["NPM_TOKEN", "DATABASE_URL", "DEPLOY_BACKEND_RELOAD_CMD"] {
+        assert!(!names.contains(&format!("\"{name}\"")), "{names}");
+    }
+    assert_eq!((&tried["npmrc"], &tried["parent"]), (&"EACCES".into(), &"EACCES".into()));
+    assert_eq!((&tried["postgres"], &tried["bind"]), (&"EACCES".into(), &"EACCES".into()));
+    let artifact = PathBuf::from(done["artifact"].as_str().unwrap());
+    let events = std::fs::read_to_string(artifact.join("events.jsonl")).unwrap();
+    assert!(events.contains("installed 3 packages"), "{events}");
+
+    let again = summary(&publish().run());
+    assert!(states(&again).contains(&"dependency-sync unchanged".to_owned()), "{again:#}");
+    bench.write("package.json", "{}");
+    bench.write("install.js", "console.error('no such package'); process.exit(3);");
+    let failed = publish().run();
+    failed.denied(Code::PublishStep);
+    let failed = summary(&failed);
+    assert_eq!(failed["steps"][1]["output"], serde_json::json!(["no such package"]), "{failed:#}");
+    assert_eq!((&failed["backend"], &failed["frontend"]), (&"previous".into(), &"previous".into()));
 }
 
 #[test]
@@ -314,7 +396,7 @@ fn a_signal_ends_the_flow_at_the_next_step_and_the_next_publish_succeeds() {
 }
 
 #[test]
-fn the_slots_are_published_side_by_side() {
+fn lc_9_the_slots_are_published_side_by_side() {
     let bench = Bench::new().serving();
     bench.publish(&[]).run();
     let (pid, page) = (bench.pid(), bench.served_page());
@@ -335,7 +417,7 @@ fn the_slots_are_published_side_by_side() {
 }
 
 #[test]
-fn a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free() {
+fn lc_10_a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free() {
     let bench = Bench::new().serving();
     let place = &bench.server.place;
     let config = place.config();

@@ -64,6 +64,8 @@ impl Paths {
 const BACKEND: &str = include_str!("../../../deploy/systemd/slot-backend@.service");
 const SOCKET: &str = include_str!("../../../deploy/systemd/slot-backend@.socket");
 const SOCKET_PORT: &str = include_str!("../../../deploy/systemd/socket-port.conf");
+const WEB: &str = include_str!("../../../deploy/systemd/ouroboros-web@.service");
+const WEB_SLOT: &str = include_str!("../../../deploy/systemd/web-slot.conf");
 const SLICE: &str = include_str!("../../../deploy/systemd/slotguard.slice");
 const SLOT_LIMITS: &str =
     include_str!("../../../deploy/systemd/slotguard-preview-.slice.d/limits.conf");
@@ -84,6 +86,7 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths, database_ports: Option<&[u16
     let mut files: Vec<File> = [
         ("slot-backend@.service", BACKEND),
         ("slot-backend@.socket", SOCKET),
+        ("ouroboros-web@.service", WEB),
         ("slotguard.slice", SLICE),
         ("slotguard-preview-.slice.d/limits.conf", SLOT_LIMITS),
         ("slotguard-reaper.service", REAPER),
@@ -93,6 +96,7 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths, database_ports: Option<&[u16
     .map(|(name, text)| file(format!("{UNITS}/{name}"), text.to_owned()))
     .collect();
     files.extend(slots.iter().map(socket_port));
+    files.extend(slots.iter().map(web_slot));
     files.push(file("/etc/sysusers.d/slotguard.conf".to_owned(), per_slot(USERS, slots)));
     files.push(file("/etc/tmpfiles.d/slotguard.conf".to_owned(), per_slot(DIRECTORIES, slots)));
     files.push(start_config(slots));
@@ -114,6 +118,13 @@ fn file(path: String, content: String) -> File {
 /// The port is computed from the slot.
 fn socket_port(slot: SlotId) -> File {
     file(format!("{UNITS}/slot-backend@{slot}.socket.d/port.conf"), for_slot(SOCKET_PORT, slot))
+}
+
+/// The instance carries the slot's alias, as the contract names it; what it serves is the slot's id.
+fn web_slot(slot: SlotId) -> File {
+    let alias = slot.dns_alias();
+    let path = format!("{UNITS}/ouroboros-web@{alias}.service.d/slot.conf");
+    file(path, for_slot(WEB_SLOT, slot))
 }
 
 fn network_rules(slots: &SlotSet, database_ports: &[u16]) -> [File; 3] {
@@ -166,7 +177,7 @@ if [ -n \"${SLOTGUARD_LEASE:-}\" ]; then
 fi
 ";
 
-const SCRIPTS: [Script; 6] = [
+const SCRIPTS: [Script; 7] = [
     Script {
         name: "slot-start",
         does: "starts the slot's backend as its record says",
@@ -191,6 +202,12 @@ const SCRIPTS: [Script; 6] = [
         name: "slot-health",
         does: "says whether the slot's backend answers on the slot's port",
         command: "exec /usr/local/bin/slotguard --format json backend health --slot \"$1\"",
+    },
+    Script {
+        name: "slot-publish",
+        does: "publishes the worktree of SLOT_WORKTREE_PATH into the slot",
+        command: "\
+{leased}exec /usr/local/bin/slotguard --format json publish --worktree \"${SLOT_WORKTREE_PATH:-}\" --slot \"$@\"",
     },
     Script {
         name: "slot-release",
