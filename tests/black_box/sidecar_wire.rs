@@ -185,18 +185,63 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
     sidecar.stop();
 }
 
+/// Reads one message.
+fn read_message(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+    let mut header = [0; 5];
+    stream.read_exact(&mut header).unwrap();
+    let [kind, length @ ..] = header;
+    let mut content = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap() - 4];
+    stream.read_exact(&mut content).unwrap();
+    (kind, content)
+}
+
 /// Reads messages up to a kind and returns the content of the last.
 fn read_until(stream: &mut UnixStream, kind: u8) -> Vec<u8> {
     loop {
-        let mut header = [0; 5];
-        stream.read_exact(&mut header).unwrap();
-        let [found, length @ ..] = header;
-        let mut content = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap() - 4];
-        stream.read_exact(&mut content).unwrap();
+        let (found, content) = read_message(stream);
         if found == kind {
             return content;
         }
     }
+}
+
+/// Writes a cancel request.
+fn cancel_request(pid: u32, secret: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(12 + secret.len()).unwrap();
+    let parts: [&[u8]; 4] =
+        [&length.to_be_bytes(), &80_877_102u32.to_be_bytes(), &pid.to_be_bytes(), secret];
+    parts.concat()
+}
+
+const SLEEP: &[u8] = b"Q\0\0\0\x18SELECT pg_sleep(60)\0";
+
+/// PostgreSQL 18 speaks 3.2, whose keys are longer; an older one is agreed on before it is asked.
+#[test]
+fn the_newest_protocol_is_agreed_on_and_its_keys_cancel() {
+    let (server, _recorder, sidecar) = recorded();
+    let version: u32 = server.sql("postgres", "SHOW server_version_num").trim().parse().unwrap();
+    let speaks_it = version >= 180_000;
+    let mut newest = OWN.to_vec();
+    newest[7] = 2;
+    let mut stream = UnixStream::connect(sidecar.state().join(".s.PGSQL.5101")).unwrap();
+    stream.write_all(&[&newest, SLEEP].concat()).unwrap();
+    let (kind, content) = read_message(&mut stream);
+    if speaks_it {
+        assert_eq!(kind, b'R');
+    } else {
+        assert_eq!((kind, &content[..]), (b'v', &[0, 3, 0, 0, 0, 0, 0, 0][..]));
+    }
+    let key = read_until(&mut stream, b'K');
+    assert_eq!(key.len(), 4 + if speaks_it { 32 } else { 4 });
+    crate::sidecar::wait_for_sleeper(&server);
+    let pid = u32::from_be_bytes(key[..4].try_into().unwrap());
+    // More than the key is none.
+    assert_eq!(answer_to(&cancel_request(pid, &[&key[4..], &[0]].concat())), b"");
+    assert_eq!(sidecar.status(&server)["unknown_cancels"], 1);
+    assert_eq!(answer_to(&cancel_request(pid, &key[4..])), b"");
+    assert!(contains(&read_until(&mut stream, b'E'), b"57014"));
+    drop(stream);
+    sidecar.stop();
 }
 
 /// A request with another session's number, another secret or a key of the server does nothing.
@@ -205,8 +250,7 @@ fn a_cancel_request_needs_the_key_of_a_session_that_is_open_here() {
     let (server, _recorder, sidecar) = recorded();
     let mut stream = UnixStream::connect(sidecar.state().join(".s.PGSQL.5101")).unwrap();
     // All in one piece: the statement is kept until the session is there.
-    let query = b"Q\0\0\0\x18SELECT pg_sleep(60)\0";
-    stream.write_all(&[OWN, query].concat()).unwrap();
+    stream.write_all(&[OWN, SLEEP].concat()).unwrap();
     let key = read_until(&mut stream, b'K');
     crate::sidecar::wait_for_sleeper(&server);
     let own = server.sql(
@@ -217,12 +261,6 @@ fn a_cancel_request_needs_the_key_of_a_session_that_is_open_here() {
     assert_ne!(own.trim(), pid.to_string());
     assert!(i32::try_from(pid).is_ok_and(|pid| pid > 0));
 
-    let request = |pid: u32, secret: &[u8]| {
-        let length = u32::try_from(12 + secret.len()).unwrap();
-        let parts: [&[u8]; 4] =
-            [&length.to_be_bytes(), &80_877_102u32.to_be_bytes(), &pid.to_be_bytes(), secret];
-        parts.concat()
-    };
     let mut wrong = key[4..].to_vec();
     wrong[0] ^= 1;
     for (pid, secret) in [
@@ -231,17 +269,17 @@ fn a_cancel_request_needs_the_key_of_a_session_that_is_open_here() {
         (own.trim().parse().unwrap(), &key[4..]),
         (pid, &[0; 32]),
     ] {
-        assert_eq!(answer_to(&request(pid, secret)), b"");
+        assert_eq!(answer_to(&cancel_request(pid, secret)), b"");
     }
     let status = sidecar.status(&server);
     assert_eq!((&status["cancels"], &status["unknown_cancels"]), (&0.into(), &4.into()));
     // The key itself works, from the other socket too.
-    assert_eq!(answer_to(&request(pid, &key[4..])), b"");
+    assert_eq!(answer_to(&cancel_request(pid, &key[4..])), b"");
     let error = read_until(&mut stream, b'E');
     assert!(contains(&error, b"57014"), "{error:?}");
     drop(stream);
     sidecar.wait_for("session.closed", |_| true);
-    assert_eq!(answer_to(&request(pid, &key[4..])), b"");
+    assert_eq!(answer_to(&cancel_request(pid, &key[4..])), b"");
     assert_eq!(sidecar.status(&server)["unknown_cancels"], 5);
     sidecar.stop();
 }
