@@ -127,16 +127,20 @@ fn the_decision_and_the_wrapper_bring_no_runtime() {
     }
 }
 
-/// The one module beneath the execution path's crates that starts programs, and the feature that it
-/// needs.
-const LIFECYCLE_CHILDREN: &str = "slot-runtime/src/lifecycle/children.rs";
-const LIFECYCLE: &str = "lifecycle";
+/// The modules beneath the execution path's crates that start programs, and the features that they
+/// need.
+const CHILDREN: [&str; 2] =
+    ["slot-runtime/src/lifecycle/children.rs", "slot-runtime/src/installation/child.rs"];
+const FEATURES: [&str; 2] = ["installation", "lifecycle"];
 
 #[test]
 fn se_1_the_execution_path_is_built_without_what_starts_children() {
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../slot-runtime/src/lib.rs");
     let library = std::fs::read_to_string(library).unwrap();
-    assert!(library.contains("#[cfg(feature = \"lifecycle\")]\npub mod lifecycle;"), "{library}");
+    for feature in FEATURES {
+        let gate = format!("#[cfg(feature = \"{feature}\")]\npub mod {feature};");
+        assert!(library.contains(&gate), "{library}");
+    }
     let metadata = metadata();
     let packages = metadata.workspace_packages();
     let features = |name: &str| -> Option<Vec<String>> {
@@ -145,7 +149,7 @@ fn se_1_the_execution_path_is_built_without_what_starts_children() {
         package.dependencies.iter().find(edge).map(|dependency| dependency.features.clone())
     };
     assert_eq!(features("runtime-wrapper").unwrap(), Vec::<String>::new());
-    assert_eq!(features("slotguard").unwrap(), [LIFECYCLE]);
+    assert_eq!(features("slotguard").unwrap(), FEATURES);
     let own = packages.iter().find(|package| package.name.as_str() == "slot-runtime").unwrap();
     assert_eq!(own.features.get("default"), None);
 }
@@ -156,7 +160,7 @@ fn se_1_the_guarded_programs_start_no_children() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src");
         let files = sources(&directory);
         assert!(!files.is_empty(), "{name} has no sources");
-        for file in files.iter().filter(|file| !file.ends_with(LIFECYCLE_CHILDREN)) {
+        for file in files.iter().filter(|file| !CHILDREN.iter().any(|own| file.ends_with(own))) {
             let text = std::fs::read_to_string(file).unwrap();
             for needle in ["process::Command", "Command::new", "process::{Command", "posix_spawn"] {
                 assert!(!text.contains(needle), "{needle} in {}", file.display());

@@ -82,7 +82,7 @@ fn unit(preview: &Preview) -> String {
 }
 
 #[test]
-fn lc_1_lc_3_lc_9_a_unit_lives_from_start_to_stop_and_leaves_others_alone() {
+fn sc_1_lc_1_lc_3_lc_9_a_unit_lives_from_start_to_stop_and_leaves_others_alone() {
     let Some(units) = Units::new(&[]) else { return };
     let first = units.started(1);
     let other = units.started(2);

@@ -102,18 +102,26 @@ impl Siblings {
         loaded: &LoadedConfig,
         teller: &mut Teller<'_>,
     ) -> Result<(), Denial> {
-        let mut refusal = None;
-        let ran =
-            capture::run(self.command(Program::RuntimeWrapper, args, loaded), |stream, line| {
-                teller.line(line);
-                let verdict = serde_json::from_str::<Value>(line).ok();
-                // Only the wrapper writes a verdict before the program starts; later ones are its words.
-                if stream == Stream::Err && refusal.is_none() {
-                    refusal = verdict.filter(|object| object["verdict"] == "denied");
+        let (mut refusal, mut passed) = (None, None);
+        let command = self.command(Program::RuntimeWrapper, args, loaded);
+        let ran = capture::run(command, |stream, line| {
+            teller.line(line);
+            // Only the wrapper speaks before the program starts; later objects are the program's.
+            if stream == Stream::Err && refusal.is_none() && passed.is_none() {
+                let object = serde_json::from_str::<Value>(line).unwrap_or_default();
+                if object["event"] == "exec.start" {
+                    passed = Some(object["passed"].clone());
+                } else if object["verdict"] == "denied" {
+                    refusal = Some(object);
                 }
-            });
-        let Ran { status, last_lines } = ran.map_err(|error| cannot_start(&error))?;
+            }
+        });
+        let Ran { status, mut last_lines } = ran.map_err(|error| cannot_start(&error))?;
+        last_lines.retain(|line| !line.starts_with("{\"schema\":\"slotguard.event/1\""));
         teller.last_lines(last_lines);
+        if let Some(passed) = passed {
+            teller.note("passed", passed);
+        }
         match refusal {
             _ if status.success() => Ok(()),
             Some(answer) => Err(said(answer)),
