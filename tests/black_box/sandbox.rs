@@ -445,6 +445,35 @@ fn sm_2_a_socket_is_handed_on_only_when_it_listens_on_the_slot_s_own_port() {
 }
 
 #[test]
+fn se_2_within_a_hardened_unit_a_program_of_its_own_user_is_started() {
+    if !rustix::process::geteuid().is_root() {
+        say("SKIPPED: only root can become the user of a unit");
+        return;
+    }
+    let place = Place::new();
+    place.configure("[programs.probe]\npath = \"/bin/cat\"\nargs = [\"/proc/self/status\"]\n");
+    give_to_nobody(&place);
+    place.install(&programs::program("runtime-wrapper"), "bin/runtime-wrapper");
+    let config = place.config();
+    let exec = ["exec", "--config", &config, "--slot", "preview-1", "--"];
+    let words = [&exec[..], &["/bin/cat", "/proc/self/status"]].concat();
+    let run = Run::at(&place.path("bin/runtime-wrapper"), &words).under(Parent::Unit);
+    let url = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
+    let outcome = run.with("DATABASE_URL", url).run();
+    let status = &outcome.started().stdout;
+    for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "Uid:\t65534"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    assert!(!outcome.said().contains(Code::NotASlotUser.id()), "{outcome:#?}");
+}
+
+fn give_to_nobody(place: &Place) {
+    for part in ["", "slotguard.toml", "state", "previews"] {
+        std::os::unix::fs::chown(place.path(part), Some(65534), Some(65534)).unwrap();
+    }
+}
+
+#[test]
 fn root_is_said_and_an_own_user_is_not() {
     if !rustix::process::geteuid().is_root() {
         say("SKIPPED: only root can start the wrapper as root, and as somebody with groups");
@@ -457,9 +486,7 @@ fn root_is_said_and_an_own_user_is_not() {
     let outcome = run().with("DATABASE_URL", url).run();
     assert!(outcome.started().said().contains(Code::NotASlotUser.id()), "{outcome:#?}");
     std::fs::remove_dir_all(place.path("state/preview-1")).unwrap();
-    for part in ["", "slotguard.toml", "state", "previews"] {
-        std::os::unix::fs::chown(place.path(part), Some(65534), Some(65534)).unwrap();
-    }
+    give_to_nobody(&place);
     place.install(&programs::program("runtime-wrapper"), "bin/runtime-wrapper");
     let wrapper = place.text("bin/runtime-wrapper");
     for (groups, said) in [("--clear-groups", false), ("--groups=65534,100", true)] {

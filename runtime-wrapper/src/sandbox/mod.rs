@@ -8,8 +8,6 @@ mod landlock_rules;
 mod program_tree;
 mod rules;
 
-use std::os::fd::BorrowedFd;
-
 use guard::diagnostic::{Code, Denial};
 use guard::program::ApprovedProgram;
 use guard::sandbox::{Demand, FileRule, Kernel, SandboxFeature, Udp, UnixSockets};
@@ -116,13 +114,6 @@ impl Sandbox {
             unix_sockets: if off { UnixSockets::Allow } else { self.demand.unix_sockets },
             udp: if off { Udp::Allow } else { self.demand.udp },
         }
-    }
-}
-
-impl HeldRule {
-    /// Returns the handle that the rule is about.
-    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.handle)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rules on files as handles: what a path leads to is settled once, when it is opened.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use guard::diagnostic::{Code, Denial, shown};
 use guard::sandbox::{Access, FileRule};
@@ -13,8 +13,8 @@ use crate::places::Places;
 /// A rule with the handle that it is about.
 #[derive(Debug)]
 pub(crate) struct HeldRule {
-    pub(super) rule: FileRule,
-    pub(super) handle: OwnedFd,
+    rule: FileRule,
+    handle: OwnedFd,
     pub(super) is_directory: bool,
 }
 
@@ -22,6 +22,11 @@ impl HeldRule {
     /// Returns the rule as it was written down.
     pub(crate) fn rule(&self) -> &FileRule {
         &self.rule
+    }
+
+    /// Returns the handle that the rule is about.
+    pub(super) fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 
     fn new(rule: FileRule, handle: OwnedFd) -> Result<Self, Errno> {

@@ -21,6 +21,9 @@ pub(crate) enum Parent {
     Domains(u32),
     /// Leaves a descriptor open under this number; see [`Parent::descriptor`].
     Descriptor(i32, Arc<OwnedFd>),
+    /// Is a hardened unit of the user `nobody`: some of what the wrapper gives up is given up
+    /// already, and the calls for it are refused.
+    Unit,
     /// Ignores TERM and HUP, blocks USR1, has no umask and no limit of dumps.
     Careless,
 }
@@ -39,7 +42,10 @@ impl Parent {
     #[expect(unsafe_code, reason = "a parent is imitated between fork and exec")]
     pub(crate) fn arrange(&self, command: &mut Command) {
         let own = self.clone();
-        let filter = without_landlock();
+        let filter = match self {
+            Self::Unit => answering(libc::EPERM, REFUSED_BY_UNITS),
+            _ => answering(libc::ENOSYS, LANDLOCK),
+        };
         // SAFETY: system calls only, but for the rules of Landlock, which allocate: the C library
         // keeps its allocator usable in the child of a fork.
         unsafe { command.pre_exec(move || own.act(&filter)) };
@@ -48,6 +54,10 @@ impl Parent {
     fn act(&self, filter: &BpfProgram) -> io::Result<()> {
         match self {
             Self::WithoutLandlock => seccompiler::apply_filter(filter).map_err(io::Error::other),
+            Self::Unit => {
+                become_nobody()?;
+                seccompiler::apply_filter(filter).map_err(io::Error::other)
+            }
             Self::Domains(count) => (0..*count).try_for_each(|_| {
                 let rules = Ruleset::default().scope(Scope::Signal).map_err(io::Error::other)?;
                 let rules = rules.create().map_err(io::Error::other)?.no_new_privs(true);
@@ -59,12 +69,37 @@ impl Parent {
     }
 }
 
-fn without_landlock() -> BpfProgram {
-    let calls = [libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self];
-    let rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
-    let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+const LANDLOCK: &[i64] = &[libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self];
+
+/// What `SystemCallFilter=~@privileged @resources` refuses of the calls that the wrapper may make.
+const REFUSED_BY_UNITS: &[i64] = &[
+    libc::SYS_capset,
+    libc::SYS_keyctl,
+    libc::SYS_setgroups,
+    libc::SYS_setresgid,
+    libc::SYS_setresuid,
+    libc::SYS_setrlimit,
+];
+
+fn answering(errno: libc::c_int, calls: &[i64]) -> BpfProgram {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let answer = SeccompAction::Errno(errno.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into().unwrap();
-    SeccompFilter::new(rules, SeccompAction::Allow, absent, arch).unwrap().try_into().unwrap()
+    SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).unwrap().try_into().unwrap()
+}
+
+#[expect(unsafe_code, reason = "std changes the user only for a whole command")]
+fn become_nobody() -> io::Result<()> {
+    const NOBODY: u32 = 65534;
+    // SAFETY: three calls that are allowed after a fork; the first reads nothing.
+    let answers = unsafe {
+        [
+            libc::setgroups(0, std::ptr::null()),
+            libc::setresgid(NOBODY, NOBODY, NOBODY),
+            libc::setresuid(NOBODY, NOBODY, NOBODY),
+        ]
+    };
+    if answers == [0; 3] { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[expect(unsafe_code, reason = "std duplicates to the lowest number only")]
