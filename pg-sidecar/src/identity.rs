@@ -14,7 +14,7 @@ use crate::exchange::{Exchange, Message};
 use crate::handshake::{Handshake, Step};
 use crate::message::{framed, message, put_text};
 use crate::settings::Settings;
-use crate::upstream::{LoggedIn, Upstream, words};
+use crate::upstream::{LoggedIn, Owner, Upstream, words};
 
 /// How long the sibling may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +74,6 @@ pub(crate) async fn confirm(
     upstream: &Upstream,
 ) -> Result<Confirmed, Doubt> {
     let live = asked(settings, loaded).await.map_err(Doubt::of)?;
-    upstream.forget_owner();
     probe(settings, upstream, &live).await.map_err(Doubt::of)
 }
 
@@ -96,8 +95,8 @@ async fn asked(settings: &Settings, loaded: &LoadedConfig) -> Result<Live, Denia
 async fn probe(settings: &Settings, upstream: &Upstream, live: &Live) -> Result<Confirmed, Denial> {
     let asked = 2;
     let startup = own_startup(settings, asked)?;
-    let login = upstream.login(settings, &startup).await;
-    let LoggedIn { mut exchange, minor, .. } =
+    let login = upstream.login(settings, &startup, Owner::ToBeProved).await;
+    let LoggedIn { mut exchange, minor, owner, .. } =
         login.map_err(|failure| failure.into_denial(settings))?;
     let (query, expected) = match &live.system_identifier {
         Some(identifier) => (SERVER_AND_DATABASE, vec![live.oid.to_string(), identifier.clone()]),
@@ -106,6 +105,7 @@ async fn probe(settings: &Settings, upstream: &Upstream, live: &Live) -> Result<
     let found = tokio::time::timeout(PATIENCE, ask_for_row(settings, &mut exchange, query)).await;
     let found = found.unwrap_or_else(|_| Err(unreadable(settings, "no answer in time")))?;
     if found == expected {
+        upstream.trust(owner);
         return Ok(Confirmed { newest_minor: minor.unwrap_or(asked).min(asked) });
     }
     let place = &settings.server;

@@ -19,7 +19,7 @@ use crate::peer::Peer;
 use crate::pump::{Ended, Pump, Until};
 use crate::sidecar::{Permit, Sidecar};
 use crate::stream::Stream;
-use crate::upstream::{Failure, LoggedIn};
+use crate::upstream::{Failure, LoggedIn, Owner};
 
 /// How long a client may take to log in.
 const STARTUP: Duration = Duration::from_secs(10);
@@ -218,8 +218,8 @@ async fn connect(
         Ok(permit) => permit,
         Err(denial) => return refused(stream, denial),
     };
-    let login = sidecar.upstream.login(&sidecar.settings, for_server).await;
-    let LoggedIn { exchange, told, key, minor } = match login {
+    let login = sidecar.upstream.login(&sidecar.settings, for_server, Owner::AsProved).await;
+    let LoggedIn { exchange, told, key, minor, .. } = match login {
         Ok(login) => login,
         Err(Failure::Denied(denial)) => return refused(stream, denial),
         Err(Failure::Said(words)) => {
@@ -246,11 +246,6 @@ async fn connect(
         return Err(NoSession::Left);
     }
     let (server, more) = exchange.into_parts();
-    // Who lost the server while the client was told is noticed by the standing, not by luck.
-    if let Some(denial) = sidecar.closed() {
-        let error = fatal(sqlstate::ADMIN_SHUTDOWN, &denial);
-        return Err(NoSession::said(stream, error, denial));
-    }
     Ok(Session { registered, pump: Pump::new(stream, server, said, more), _permit: permit })
 }
 

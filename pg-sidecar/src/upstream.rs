@@ -34,7 +34,7 @@ const CANCEL: u32 = 80_877_102;
 #[derive(Debug, Default)]
 pub(crate) struct Upstream {
     keys: RefCell<Option<Keys>>,
-    /// Who has the server's socket, once that was seen while the server proved who it is.
+    /// Who had the server's socket when the server proved who it is.
     owner: Cell<Option<u32>>,
 }
 
@@ -47,6 +47,17 @@ pub(crate) struct LoggedIn {
     pub(crate) key: CancelKey,
     /// The minor version of the protocol that the server fell back to, if it did.
     pub(crate) minor: Option<u16>,
+    /// Whose socket it is, on a Unix socket.
+    pub(crate) owner: Option<u32>,
+}
+
+/// Who must have the server's socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owner {
+    /// Whoever had it when the server proved who it is.
+    AsProved,
+    /// Anybody: the server is about to prove it.
+    ToBeProved,
 }
 
 /// The server's words about a session, with a gap where its key stood.
@@ -82,38 +93,42 @@ impl From<Denial> for Failure {
 }
 
 impl Upstream {
-    /// Forgets whose socket it was, because the server is asked again who it is.
-    pub(crate) fn forget_owner(&self) {
-        self.owner.set(None);
+    /// Trusts the owner of the server's socket, who has proved to be the right server.
+    pub(crate) fn trust(&self, owner: Option<u32>) {
+        self.owner.set(owner);
     }
 
-    /// Connects.
-    pub(crate) async fn connect(&self, settings: &Settings) -> Result<Stream, Denial> {
+    /// Connects, and returns whose socket it is if that can be told.
+    async fn connect(
+        &self,
+        settings: &Settings,
+        owner: Owner,
+    ) -> Result<(Stream, Option<u32>), Denial> {
         let connecting = async {
             match &settings.server {
-                ServerAddress::Tcp(address) => Stream::tcp(TcpStream::connect(address).await?),
-                ServerAddress::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+                ServerAddress::Tcp(address) => {
+                    Ok((Stream::tcp(TcpStream::connect(address).await?)?, None))
+                }
+                ServerAddress::Unix(path) => {
+                    let stream = UnixStream::connect(path).await?;
+                    let owner = stream.peer_cred()?.uid();
+                    Ok((Stream::Unix(stream), Some(owner)))
+                }
             }
         };
-        let stream = tokio::time::timeout(PATIENCE, connecting).await;
-        let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(|error| refuse(settings, &error.to_string()))?;
-        self.check_owner(settings, &stream)?;
-        Ok(stream)
-    }
-
-    /// Whoever could put another socket in the place of the server's would be another user.
-    fn check_owner(&self, settings: &Settings, stream: &Stream) -> Result<(), Denial> {
-        let Stream::Unix(stream) = stream else { return Ok(()) };
-        let now = stream.peer_cred().map_err(|error| refuse(settings, &error.to_string()))?.uid();
-        let seen = self.owner.get().unwrap_or(now);
-        self.owner.set(Some(seen));
-        if seen == now {
-            return Ok(());
+        let connected = tokio::time::timeout(PATIENCE, connecting).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let (stream, found) =
+            connected.map_err(|error: io::Error| refuse(settings, &error.to_string()))?;
+        match (owner, found, self.owner.get()) {
+            // Whoever could put another socket in the place of the server's is another user.
+            (Owner::AsProved, Some(found), Some(proved)) if found != proved => {
+                let message = "somebody else has the server's socket than before";
+                let (found, expected) = (format!("uid {found}"), format!("uid {proved}"));
+                Err(Denial::new(Code::SidecarIdentity, message, found, expected))
+            }
+            _ => Ok((stream, found)),
         }
-        let message = "somebody else has the server's socket than before";
-        let (found, expected) = (format!("uid {now}"), format!("uid {seen}"));
-        Err(Denial::new(Code::SidecarIdentity, message, found, expected))
     }
 
     /// Opens a session with this start-up message.
@@ -121,8 +136,9 @@ impl Upstream {
         &self,
         settings: &Settings,
         startup: &[u8],
+        owner: Owner,
     ) -> Result<LoggedIn, Failure> {
-        let stream = self.connect(settings).await?;
+        let (stream, owner) = self.connect(settings, owner).await?;
         let mut exchange = Exchange::new(stream, Vec::new());
         let login = async {
             exchange.send(startup).await.map_err(|error| lost(settings, &error))?;
@@ -131,7 +147,7 @@ impl Upstream {
             Ok((minor, told, key))
         };
         match tokio::time::timeout(PATIENCE, login).await {
-            Ok(Ok((minor, told, key))) => Ok(LoggedIn { exchange, told, key, minor }),
+            Ok(Ok((minor, told, key))) => Ok(LoggedIn { exchange, told, key, minor, owner }),
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(refuse(settings, "no answer within 10 seconds").into()),
         }
@@ -219,7 +235,8 @@ impl Upstream {
     /// Asks the server to end what a session of it does, and waits until it has seen that.
     pub(crate) async fn cancel(&self, settings: &Settings, key: &CancelKey) {
         let asking = async {
-            let mut stream = self.connect(settings).await.map_err(io::Error::other)?;
+            let connected = self.connect(settings, Owner::AsProved).await;
+            let (mut stream, _) = connected.map_err(io::Error::other)?;
             let code = CANCEL.to_be_bytes();
             let content = [&code[..], &key.process.to_be_bytes(), &key.secret].concat();
             stream.write_all(&framed(&content)).await?;

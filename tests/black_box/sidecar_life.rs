@@ -228,6 +228,14 @@ fn a_socket_of_another_server_is_found_out_before_anybody_is_served() {
     link(&server);
     let sidecar = Sidecar::start(&server);
     assert_eq!(sidecar.sql("SELECT 1"), "1\n");
+    // Later the socket is another user's: ours, while the server is not root's.
+    if rustix::process::geteuid().is_root() {
+        let at = socket.join(name(server.port()));
+        std::fs::remove_file(&at).unwrap();
+        let _rogue = std::os::unix::net::UnixListener::bind(&at).unwrap();
+        let refused = sidecar.psql("slot_1", "app_preview_1", &["-c", "SELECT 1"]).run();
+        assert!(refused.stderr.contains("FATAL:  SG8705: "), "{refused:#?}");
+    }
     sidecar.stop();
 }
 
