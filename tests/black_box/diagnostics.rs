@@ -1052,20 +1052,6 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::FrontendNotServed, "needs a whole publish; shown in publish.rs"),
     (Code::PublishInterrupted, "needs a whole publish; shown in publish.rs"),
     (Code::PublishBusy, "needs a whole publish; shown in publish.rs"),
-    (Code::WireMalformed, "no program gives it yet"),
-    (Code::WireProtocol, "no program gives it yet"),
-    (Code::WireDatabase, "no program gives it yet"),
-    (Code::WireRole, "no program gives it yet"),
-    (Code::WireDuplicate, "no program gives it yet"),
-    (Code::WireReplication, "no program gives it yet"),
-    (Code::WireParameter, "no program gives it yet"),
-    (Code::WireLate, "no program gives it yet"),
-    (Code::WireFull, "no program gives it yet"),
-    (Code::WirePeer, "no program gives it yet"),
-    (Code::WirePassword, "no program gives it yet"),
-    (Code::WireDraining, "no program gives it yet"),
-    (Code::WireUpstream, "no program gives it yet"),
-    (Code::WireUnconfirmed, "no program gives it yet"),
 ];
 
 #[test]

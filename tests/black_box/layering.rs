@@ -129,8 +129,11 @@ fn the_decision_and_the_wrapper_bring_no_runtime() {
 
 /// The modules beneath the execution path's crates that start programs, and the features that they
 /// need.
-const CHILDREN: [&str; 2] =
-    ["slot-runtime/src/lifecycle/children.rs", "slot-runtime/src/installation/child.rs"];
+const CHILDREN: [&str; 3] = [
+    "slot-runtime/src/lifecycle/children.rs",
+    "slot-runtime/src/installation/ask.rs",
+    "slot-runtime/src/installation/child.rs",
+];
 const FEATURES: [&str; 2] = ["installation", "lifecycle"];
 
 #[test]

@@ -180,12 +180,12 @@ fn who_waits_for_a_slot_is_told_by_whom_and_gets_it() {
 }
 
 #[test]
-fn a_slot_whose_backend_is_under_management_is_not_freed_behind_its_back() {
+fn a_slot_whose_record_cannot_be_read_is_not_freed_behind_its_back() {
     let place = Place::new();
     let generation = claimed(&place);
     place.write("state/records/preview-1.json", 0o644, "{}");
     let release = || on_one(&place, "release", &["--lease", &generation]).format("json").run();
-    release().denied(Code::LeaseBusy);
+    release().denied(Code::RecordUnsafe);
     std::fs::remove_file(place.path("state/records/preview-1.json")).unwrap();
     release().accepted();
 }
