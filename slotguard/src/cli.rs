@@ -38,6 +38,7 @@ Examples:
   slotguard explain SG2101
   slotguard slot claim --slot preview-1 --owner worker-1 --purpose 'pull request 41'
   slotguard slot list
+  slotguard publish --slot preview-1 --worktree /srv/previews/feature-7
   slotguard routes render nginx
   nginx -T | slotguard routes verify --nginx-config -
   slotguard doctor --admin-socket /run/postgresql

@@ -64,6 +64,21 @@ show crashed slot-backend@preview-1.service
 systemctl stop slot-backend@preview-1.service
 show stopped slot-backend@preview-1.service
 
+# A password that only root can read reaches the backend of another user, from its record.
+"$slotguard" install --url-files ${rules:-} --programs /opt/slotguard --scripts /srv/scripts --format json >/dev/null
+rm /etc/systemd/system/slot-backend@.service.d/command.conf
+(umask 077 && echo 'postgresql://slot_2:s3cret@127.0.0.1:5432/app_preview_2' >/etc/slotguard/preview-2.url)
+printf '%s' '{"schema":"slotguard.slot-record/1","slot":"preview-2","worktree":null,"program":"backend",' \
+    '"args":[],"release":null,"lease_generation":null,"written_at":"2026-01-01T00:00:00Z","written_by":"test"}' \
+    >"$state/records/preview-2.json"
+chmod 644 "$state/records/preview-2.json"
+systemctl daemon-reload
+start secret preview-2
+pid=$(systemctl show -p MainPID --value slot-backend@preview-2.service)
+echo "secret.arrived=$(tr '\0' '\n' <"/proc/$pid/environ" | grep -c '^DATABASE_URL=.*s3cret@')"
+echo "secret.shown=$(systemctl show slot-backend@preview-2.service | grep -c s3cret)"
+systemctl stop slot-backend@preview-2.service
+
 rm "$state/records/preview-1.json"
 "$slotguard" slot claim --slot preview-1 --owner test --for 1s --format json >/dev/null
 sleep 2

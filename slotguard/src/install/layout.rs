@@ -77,12 +77,20 @@ const START_CONFIG: &str = include_str!("../../../deploy/config/slotguard.toml")
 const RULES: &str = include_str!("../../../deploy/nftables/slots.nft");
 const RULES_UNIT: &str = include_str!("../../../deploy/systemd/slotguard-nftables.service");
 const RULES_NEEDED: &str = include_str!("../../../deploy/systemd/backend-nftables.conf");
+const URL_FILE: &str = include_str!("../../../deploy/systemd/backend-url-file.conf");
 const SCRIPT: &str = include_str!("../../../deploy/scripts/slot-verb");
 
+/// What an installation has beside what every one has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extras {
+    /// The ports of the databases: rules for the network, which say what each slot's user may reach.
+    pub(super) database_ports: Option<Vec<u16>>,
+    /// Units take the database URL from a file of root's.
+    pub(super) url_files: bool,
+}
+
 /// Lists every file of an installation for these slots.
-///
-/// With ports of databases, rules for the network are among them: what each slot's user may reach.
-pub(super) fn files(slots: &SlotSet, paths: &Paths, database_ports: Option<&[u16]>) -> Vec<File> {
+pub(super) fn files(slots: &SlotSet, paths: &Paths, extras: &Extras) -> Vec<File> {
     let mut files: Vec<File> = [
         ("slot-backend@.service", BACKEND),
         ("slot-backend@.socket", SOCKET),
@@ -100,7 +108,12 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths, database_ports: Option<&[u16
     files.push(file("/etc/sysusers.d/slotguard.conf".to_owned(), per_slot(USERS, slots)));
     files.push(file("/etc/tmpfiles.d/slotguard.conf".to_owned(), per_slot(DIRECTORIES, slots)));
     files.push(start_config(slots));
-    files.extend(database_ports.into_iter().flat_map(|ports| network_rules(slots, ports)));
+    let ports = extras.database_ports.as_deref();
+    files.extend(ports.into_iter().flat_map(|ports| network_rules(slots, ports)));
+    if extras.url_files {
+        let path = format!("{UNITS}/slot-backend@.service.d/url-file.conf");
+        files.push(file(path, URL_FILE.to_owned()));
+    }
     files.extend(SCRIPTS.iter().map(|script| script.file(paths)));
     for file in &mut files {
         file.content = file
@@ -247,9 +260,13 @@ mod tests {
         }
     }
 
+    fn everything() -> Extras {
+        Extras { database_ports: Some(vec![5432, 5433]), url_files: true }
+    }
+
     fn content(name: &str) -> String {
         let slots = SlotSet::parse_csv("preview-1,preview-3").unwrap();
-        let mut files = files(&slots, &paths(), Some(&[5432, 5433])).into_iter();
+        let mut files = files(&slots, &paths(), &everything()).into_iter();
         files.find(|file| file.path.ends_with(name)).expect(name).content
     }
 
@@ -270,7 +287,7 @@ mod tests {
         let slots = SlotSet::default();
         let placeholders =
             ["{id}", "{ids}", "{script}", "{does}", "{command}", "{leased}", "_port"];
-        for file in files(&slots, &paths(), Some(&[5432])) {
+        for file in files(&slots, &paths(), &everything()) {
             for left in placeholders.into_iter().chain([PROGRAMS, STATE]) {
                 assert!(!file.content.contains(left), "{left} in {}", file.path);
             }
@@ -285,8 +302,17 @@ mod tests {
         let rules = content("slots.nft");
         assert!(rules.contains("\"slot-preview-3\" ct direction reply tcp sport 8103 accept"));
         assert!(rules.contains("tcp dport { 5432, 5433, 5103 } accept"), "{rules}");
-        let without = files(&SlotSet::default(), &paths(), None);
+        let without = files(&SlotSet::default(), &paths(), &Extras::default());
         assert!(!without.iter().any(|file| file.path.contains("nft")));
+    }
+
+    #[test]
+    fn a_file_with_the_url_is_demanded_only_when_asked_for() {
+        let drop_in = content("url-file.conf");
+        assert!(drop_in.contains("LoadCredential=database_url:/etc/slotguard/%i.url"));
+        assert!(drop_in.contains("ExecStart=/opt/slotguard/bin/runtime-wrapper exec --slot %i "));
+        let without = files(&SlotSet::default(), &paths(), &Extras::default());
+        assert!(!without.iter().any(|file| file.path.ends_with("url-file.conf")));
     }
 
     #[test]

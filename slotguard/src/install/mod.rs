@@ -19,7 +19,7 @@ use serde::Serialize;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
-use layout::{CONFIG, Paths};
+use layout::{CONFIG, Extras, Paths};
 use manifest::Manifest;
 use plan::{Deed, Plan, Step};
 use tree::Tree;
@@ -45,6 +45,12 @@ pub(crate) struct Install {
     /// Needs `[database] endpoints`. Backends then do not start without the rules.
     #[arg(long)]
     nftables: bool,
+    /// Units take the database URL from /etc/slotguard/preview-<n>.url, which only root can read
+    ///
+    /// For databases with passwords: the slot's own user could not read root's file. Backends then do
+    /// not start without it.
+    #[arg(long)]
+    url_files: bool,
 }
 
 /// Options of `uninstall`.
@@ -108,8 +114,9 @@ fn do_install(console: &Console, options: &Install) -> Result<(), Denial> {
         state: config.roots.state.clone(),
     };
     paths.require_plain()?;
-    let ports = options.nftables.then(|| database_ports(&config)).transpose()?;
-    let files = layout::files(config.slots(), &paths, ports.as_deref());
+    let database_ports = options.nftables.then(|| database_ports(&config)).transpose()?;
+    let extras = Extras { database_ports, url_files: options.url_files };
+    let files = layout::files(config.slots(), &paths, &extras);
     let before = Manifest::read(&tree)?;
     let plan = plan::install(&tree, &files, before.as_ref())?;
     if !options.place.dry_run {
