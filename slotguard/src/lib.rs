@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod install;
+mod interrupt;
 mod options;
 mod pages;
 mod publish;

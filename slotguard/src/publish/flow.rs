@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use step_report::console::Console;
 use step_report::event::Event;
 
-use super::interrupt;
 use super::step::{State, Step, StepReport};
+use crate::interrupt;
 
 const PROGRAM: &str = "slotguard";
 

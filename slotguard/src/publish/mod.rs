@@ -6,7 +6,6 @@ mod fingerprint;
 mod flow;
 pub(crate) mod free_page;
 mod html;
-mod interrupt;
 mod journey;
 mod memory;
 mod readiness;
@@ -28,8 +27,8 @@ use slot_runtime::lease::{Acting, Activity, EmbeddedStore, Mode, begin};
 use step_report::console::{Console, refuse_on_stderr};
 use step_report::exit::ExitStatus;
 
-use crate::artifacts;
 use crate::options::Publish;
+use crate::{artifacts, interrupt};
 use flow::{Flow, Stop};
 use journey::{Preflight, Ready, Request};
 use step::{State, Step, StepReport};

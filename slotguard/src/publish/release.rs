@@ -11,7 +11,7 @@ use guard::diagnostic::{Code, Denial, shown};
 use guard::frontend::AddressRules;
 use guard::io::Root;
 use guard::path::AbsolutePath;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -353,7 +353,7 @@ fn copy(
             renamed => renamed.and_then(|()| rustix::fs::fsync(releases)).map_err(failed),
         }
     });
-    // What is left of an unfinished copy is removed by the next one, too.
+    // What a crash leaves of it goes with the next switch.
     let _ = tree::remove(releases, &unfinished);
     finished
 }
@@ -409,22 +409,26 @@ fn sync_directories(directory: BorrowedFd<'_>, depth: usize) -> std::io::Result<
     Ok(rustix::fs::fsync(directory)?)
 }
 
-/// Keeps the releases that are named and the newest others; what cannot be removed is left.
+/// Keeps the releases that are named and the newest others; what a crash left unfinished goes. What
+/// cannot be removed is left.
 fn remove_old(root: BorrowedFd<'_>, named: &[Option<&str>], keep: usize) {
     let Ok(releases) = open_beneath(root, "releases", DIRECTORY) else { return };
     let Ok(entries) = Dir::read_from(&releases) else { return };
-    let mut others: Vec<(i64, String)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().to_str().ok()?.to_owned();
-            let stat = rustix::fs::statat(&releases, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-            let old = is_release_name(&name) && !named.contains(&Some(name.as_str()));
-            old.then_some((stat.st_mtime as i64, name))
-        })
-        .collect();
+    let name = |entry: DirEntry| entry.file_name().to_str().ok().map(str::to_owned);
+    let names: Vec<String> = entries.flatten().filter_map(name).collect();
+    let (unfinished, whole): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| name.starts_with(UNFINISHED));
+    let written = |name: String| {
+        let stat = rustix::fs::statat(&releases, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let old = is_release_name(&name) && !named.contains(&Some(name.as_str()));
+        old.then_some((stat.st_mtime, name))
+    };
+    let mut others: Vec<_> = whole.into_iter().filter_map(written).collect();
     others.sort_unstable_by(|a, b| b.cmp(a));
-    for (_, name) in others.iter().skip(keep) {
-        let _ = tree::remove(releases.as_fd(), name);
+    let others = others.into_iter().skip(keep).map(|(_, name)| name);
+    // One publish works on a slot at a time, so nobody fills what is unfinished.
+    for name in unfinished.into_iter().chain(others) {
+        let _ = tree::remove(releases.as_fd(), &name);
     }
 }
 
@@ -602,6 +606,8 @@ fetch('/api')",
         let staged = bench.stage().unwrap();
         assert!(!staged.unchanged());
         assert!(whole.join("index.html").exists());
+        staged.switch(1).unwrap();
+        assert!(!left.exists() && whole.join("index.html").exists());
     }
 
     #[test]

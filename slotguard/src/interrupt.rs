@@ -1,4 +1,4 @@
-//! Ctrl-C and its kind: the first ends the flow at the next step's boundary, the second the step.
+//! Ctrl-C and its kind: the first ends a flow at its next step's boundary, the second the step.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// Refuses when no handler can be set.
-pub(super) fn listen() -> Result<(), Denial> {
+pub(crate) fn listen() -> Result<(), Denial> {
     let asked = ASKED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(asked)).map_err(|error| {
@@ -25,12 +25,12 @@ pub(super) fn listen() -> Result<(), Denial> {
 }
 
 /// Returns whether somebody asked to stop.
-pub(super) fn asked() -> bool {
+pub(crate) fn asked() -> bool {
     count() > 0
 }
 
 /// Returns whether somebody asked again.
-pub(super) fn insisted() -> bool {
+pub(crate) fn insisted() -> bool {
     count() > 1
 }
 
