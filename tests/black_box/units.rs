@@ -18,6 +18,8 @@ fn unable() -> Option<&'static str> {
         Some("there is no systemd")
     } else if !mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup2")) {
         Some("there are no control groups of version 2")
+    } else if !Path::new("/usr/bin/python3").is_file() {
+        Some("there is no python3 to ask for a page")
     } else {
         None
     }
@@ -34,6 +36,7 @@ fn done_inside(job: &str) -> Option<BTreeMap<String, String>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/units/boot_once.sh");
     let programs = programs::program("slotguard").parent().unwrap().to_str().unwrap().to_owned();
     programs::program("runtime-wrapper");
+    programs::program("web-surface");
     let args = ["-s", "KILL", "120", "/bin/sh", script, &place.text("box"), &programs];
     let path = "/usr/sbin:/usr/bin:/sbin:/bin";
     let outcome = Run::at(Path::new("/usr/bin/timeout"), &args).with("PATH", path).run();
@@ -115,6 +118,9 @@ fn the_installed_units_refuse_run_and_free_as_they_say() {
         ("secret.ActiveState", "active"),
         ("secret.arrived", "1"),
         ("secret.shown", "0"),
+        ("front.ActiveState", "active"),
+        ("front.page", "<html>published</html>"),
+        ("alias.AssertResult", "no"),
         ("reaper.Result", "success"),
         ("reaper.ExecMainStatus", "0"),
         ("reaped.\"standing\"", "\"unclaimed\""),

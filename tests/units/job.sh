@@ -1,7 +1,7 @@
 # What is tried with the installed units inside of a systemd of its own; prints `case.key=value`.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mkdir -p /opt/slotguard
-cp "$1/slotguard" "$1/runtime-wrapper" /opt/slotguard/
+cp "$1/slotguard" "$1/runtime-wrapper" "$1/web-surface" /opt/slotguard/
 slotguard=/opt/slotguard/slotguard
 state=/var/lib/slotguard/state
 ip link set lo up
@@ -78,6 +78,20 @@ pid=$(systemctl show -p MainPID --value slot-backend@preview-2.service)
 echo "secret.arrived=$(tr '\0' '\n' <"/proc/$pid/environ" | grep -c '^DATABASE_URL=.*s3cret@')"
 echo "secret.shown=$(systemctl show slot-backend@preview-2.service | grep -c s3cret)"
 systemctl stop slot-backend@preview-2.service
+
+# The front, under the contract's name, from a release that root has published.
+web=/srv/oroboros/current/infra/web-preview-1
+mkdir -p "$web/releases/1"
+echo '<html>published</html>' >"$web/releases/1/index.html"
+ln -s releases/1 "$web/current"
+systemctl start ouroboros-web@preview1.service
+settled ouroboros-web@preview1.service
+show front ouroboros-web@preview1.service
+page=$(/usr/bin/python3 -c 'import urllib.request as r; print(r.urlopen("http://127.0.0.1:3101/", timeout=5).read().decode().strip())')
+echo "front.page=$page"
+systemctl stop ouroboros-web@preview1.service
+systemctl start ouroboros-web@preview-1.service 2>/dev/null
+show alias ouroboros-web@preview-1.service
 
 rm "$state/records/preview-1.json"
 "$slotguard" slot claim --slot preview-1 --owner test --for 1s --format json >/dev/null
