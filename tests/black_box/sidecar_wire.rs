@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::support::ports;
 use crate::support::server::Server;
@@ -125,6 +126,26 @@ fn nothing_of_a_hostile_start_reaches_the_server() {
     let refused = u64::try_from(2 * cases.len()).unwrap();
     assert_eq!(sidecar.status(&server)["refused"], refused);
     assert_eq!(sidecar.sql("SELECT 1"), "1\n");
+    sidecar.stop();
+}
+
+/// A client that is still sending must not be met by a reset, which hides the refusal from it.
+#[test]
+fn a_refused_client_may_say_what_it_still_has_to_say() {
+    let (_server, _recorder, sidecar) = recorded();
+    let goes_on = || {
+        let mut stream = connect();
+        stream.write_all(b"\0\0\0\x08\0\x02\0\0").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(contains(&answer, b"SG8712"), "{answer:?}");
+        (0..3).all(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            stream.write_all(&[b'x'; 5000]).is_ok()
+        })
+    };
+    // The sidecar listens for a while only, so a client that was held up itself tries again.
+    assert!((0..5).any(|_| goes_on()), "every client that went on was met by a reset");
     sidecar.stop();
 }
 
