@@ -1,12 +1,13 @@
 //! A slot held for one kind of work, by a lock that the kernel lifts when its holder ends.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use guard::diagnostic::{Code, Denial};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::io::Errno;
 
 use crate::StateRoot;
+use crate::lease::Mode;
+use crate::lease::flock::lock;
 
 /// The lock, for as long as it lives.
 #[derive(Debug)]
@@ -21,20 +22,15 @@ pub struct Held(#[expect(dead_code, reason = "held for the lock on it")] OwnedFd
 /// Refuses a state root in which the file cannot be made.
 pub fn hold(state: &StateRoot, directory: &str, name: &str) -> Result<Option<Held>, Denial> {
     let directory = state.root().create_readable_directory(directory)?;
-    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&directory, name, flags, Mode::RUSR | Mode::WUSR);
-    let locked =
-        file.and_then(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file));
-    match locked {
-        Ok(file) => Ok(Some(Held(file))),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(Denial::new(
+    let locked = lock(&directory, name, Mode::Exclusive, Duration::ZERO);
+    locked.map(|locked| locked.map(Held)).map_err(|error| {
+        Denial::new(
             Code::RootUnusable,
             "a lock beneath the state root cannot be taken",
             format!("`{name}`: {}", std::io::Error::from(error)),
             "a state root that the caller can write to",
-        )),
-    }
+        )
+    })
 }
 
 #[cfg(test)]

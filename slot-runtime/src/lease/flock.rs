@@ -24,7 +24,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(20);
 /// Locks a file of a directory, made where missing; `None` when it was not free in time.
 ///
 /// The file is never removed: two processes could otherwise lock two files of one name.
-pub(super) fn lock(
+pub(crate) fn lock(
     directory: impl AsFd,
     name: &str,
     mode: Mode,

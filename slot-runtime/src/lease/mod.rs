@@ -10,7 +10,7 @@
 mod admission;
 mod decision;
 mod embedded;
-mod flock;
+pub(crate) mod flock;
 mod label;
 mod moment;
 mod operation;

@@ -29,6 +29,16 @@ pub(crate) enum Program {
     Slotguard,
 }
 
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::MigrateRunner => "migrate-runner",
+            Self::RuntimeWrapper => "runtime-wrapper",
+            Self::Slotguard => "slotguard",
+        }
+    }
+}
+
 impl Siblings {
     /// Finds all of them.
     ///
@@ -36,9 +46,9 @@ impl Siblings {
     /// Refuses one that is missing or of another version.
     pub(crate) fn find() -> Result<Self, Denial> {
         Ok(Self {
-            migrate_runner: sibling::find("migrate-runner")?,
-            runtime_wrapper: sibling::find("runtime-wrapper")?,
-            slotguard: sibling::find("slotguard")?,
+            migrate_runner: sibling::find(Program::MigrateRunner.name())?,
+            runtime_wrapper: sibling::find(Program::RuntimeWrapper.name())?,
+            slotguard: sibling::find(Program::Slotguard.name())?,
         })
     }
 
@@ -80,15 +90,10 @@ impl Siblings {
         let ran = ran.map_err(|error| cannot_start(&error))?;
         let ended = ran.status;
         teller.last_lines(ran.last_lines);
-        let what = match program {
-            Program::MigrateRunner => "migrate-runner",
-            Program::RuntimeWrapper => "runtime-wrapper",
-            Program::Slotguard => "slotguard",
-        };
         match last {
             Some(answer) if answer["verdict"] == "denied" => Err(said(answer)),
             Some(answer) if ended.success() => Ok(answer),
-            _ => Err(child_failed(what, ended)),
+            _ => Err(child_failed(program.name(), ended)),
         }
     }
 
