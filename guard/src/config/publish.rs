@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::diagnostic::{Code, Denial, shown};
+use super::file::refuse_value;
+use crate::diagnostic::Denial;
 use crate::path::RelativePath;
 
 /// Where the publish flow finds things in a worktree, and how much it keeps.
@@ -60,14 +61,14 @@ pub(super) fn parse(
     let default = Publish::default();
     if let Some(key) = frontend.build.as_deref().filter(|key| !program_exists(key)) {
         let expected = "a key under `[programs]`";
-        return Err(refuse("[frontend] build", key, expected));
+        return Err(refuse_value("[frontend] build", key, expected));
     }
     if let Some(key) = sync.iter().find(|key| !program_exists(key)) {
-        return Err(refuse("[sync] programs", key, "keys under `[programs]`"));
+        return Err(refuse_value("[sync] programs", key, "keys under `[programs]`"));
     }
     if frontend.build.is_some() && frontend.dist.is_none() {
         let expected = "`[frontend] dist`, the directory that the build writes";
-        return Err(refuse("[frontend] build", "no `[frontend] dist`", expected));
+        return Err(refuse_value("[frontend] build", "no `[frontend] dist`", expected));
     }
     Ok(Publish {
         migrations: directory("[publish] migrations", publish.migrations)?,
@@ -82,16 +83,7 @@ pub(super) fn parse(
 fn directory(key: &str, text: Option<String>) -> Result<Option<RelativePath>, Denial> {
     let parse = |text: String| {
         let expected = "a plain path relative to the worktree";
-        RelativePath::parse(&text).map_err(|_| refuse(key, &text, expected))
+        RelativePath::parse(&text).map_err(|_| refuse_value(key, &text, expected))
     };
     text.map(parse).transpose()
-}
-
-fn refuse(key: &str, found: &str, expected: &str) -> Denial {
-    Denial::new(
-        Code::ConfigValue,
-        format!("the value of `{key}` is not acceptable"),
-        format!("{key} = `{}`", shown(found)),
-        expected,
-    )
 }
