@@ -10,6 +10,7 @@ pub mod cli;
 mod demo;
 mod doctor;
 mod explain;
+mod http;
 mod install;
 mod interrupt;
 mod options;

@@ -10,9 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::failure::unexpected;
+use super::interrupt;
 use super::stage::Stage;
-use super::{http, interrupt};
-use crate::child;
+use crate::{child, http};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
@@ -26,6 +26,14 @@ pub(super) fn planted_secrets() -> [(&'static str, &'static str); 4] {
         ("DEPLOY_BACKEND_RELOAD_CMD", "systemctl reload app"),
         ("PGPASSWORD", "demo-secret"),
     ]
+}
+
+/// Gets a JSON document; `None` when nothing answers with one and with status 200.
+fn get(port: u16, path: &str) -> Option<Value> {
+    match http::get(port, path, "application/json").ok()? {
+        (200, body) => serde_json::from_slice(&body).ok(),
+        _ => None,
+    }
 }
 
 /// A running backend.
@@ -80,7 +88,7 @@ impl Backend {
         let begun = Instant::now();
         loop {
             interrupt::check()?;
-            if let Some(answer) = http::get(self.slot.backend_port(), "/api/health") {
+            if let Some(answer) = get(self.slot.backend_port(), "/api/health") {
                 return Ok(answer);
             }
             if begun.elapsed() > READY_WITHIN || !self.is_alive() {
@@ -101,7 +109,7 @@ impl Backend {
 
     /// Returns the names of the variables that the backend has.
     pub(super) fn environment(&self) -> Result<Vec<String>, Denial> {
-        let answer = http::get(self.slot.backend_port(), "/api/environment");
+        let answer = get(self.slot.backend_port(), "/api/environment");
         let names = answer
             .as_ref()
             .and_then(Value::as_array)

@@ -5,7 +5,6 @@
 
 mod backend;
 mod failure;
-mod http;
 mod interrupt;
 mod narrator;
 mod stage;
