@@ -6,13 +6,13 @@ use guard::diagnostic::Denial;
 use guard::io::environment_snapshot;
 use guard::slot::SlotId;
 use rustix::fs::Mode;
-use step_report::console::Console;
+use step_report::console::{self, Console};
 use step_report::exit::ExitStatus;
 
 use crate::cli::{Cli, Command, ExecOptions, ExplainOptions};
 use crate::plan::plan;
 use crate::report::Reporter;
-use crate::{explain_env, plan_view, probe, sandbox};
+use crate::{explain_env, plan_view, probe, sandbox, sys};
 
 /// Directories that the wrapper makes are not writable by others, whatever the parent's umask.
 const OWN_UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
@@ -74,5 +74,8 @@ fn start(options: &ExecOptions, reporter: &mut Reporter) -> Result<Infallible, D
     if let Some(number) = options.events_fd {
         reporter.send_events_to(number)?;
     }
-    plan(options, &environment_snapshot()?)?.apply(reporter)
+    let environment = environment_snapshot()?;
+    console::settle_colours();
+    sys::clear_environment();
+    plan(options, &environment)?.apply(reporter)
 }

@@ -24,6 +24,15 @@ const LAST_SIGNAL: libc::c_int = 64;
 /// First descriptor that is not a standard stream.
 const FIRST_OTHER: libc::c_uint = 3;
 
+/// Empties the environment of this process, after the one snapshot of it was taken.
+///
+/// Nothing that the wrapper links in can ask it then for a worker's variable.
+#[expect(unsafe_code, reason = "std removes one name at a time, and the first of two equal ones")]
+pub(crate) fn clear_environment() {
+    // SAFETY: the wrapper has one thread, and the snapshot owns its bytes.
+    unsafe { libc::clearenv() };
+}
+
 /// Duplicates an inherited descriptor, close-on-exec, so that it can be owned.
 #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
 pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<File> {
@@ -151,6 +160,25 @@ mod tests {
         duplicate.write_all(b"x").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"x");
         assert!(super::duplicate(-1).is_err() && super::duplicate(1 << 20).is_err());
+    }
+
+    /// Runs in a process of its own: other tests of this one may read the environment meanwhile.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the standard library as the reader left over")]
+    fn a_cleared_environment_is_empty_for_every_reader() {
+        const CHILD: &str = "SLOTGUARD_TEST_CLEARS_ITS_ENVIRONMENT";
+        if std::env::var_os(CHILD).is_some() {
+            clear_environment();
+            assert_eq!(std::env::vars_os().count(), 0);
+            return;
+        }
+        let test = "sys::tests::a_cleared_environment_is_empty_for_every_reader";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--test-threads=1"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
     }
 
     #[test]

@@ -177,6 +177,13 @@ impl Console {
     }
 }
 
+/// Decides now, and for good, whether standard error is styled.
+///
+/// For a program that empties its environment: `NO_COLOR` and `TERM` are gone when it speaks.
+pub fn settle_colours() {
+    anstream::AutoStream::choice(&std::io::stderr()).write_global();
+}
+
 /// Says a refusal to people on standard error, styled only on a terminal.
 pub fn refuse_on_stderr(denial: &Denial) {
     let _ = write!(anstream::stderr().lock(), "{}", render::denial(denial));
