@@ -116,9 +116,26 @@ fn refused(path: &Path) -> Option<Code> {
     found.or_else(|| (!own_schema).then(built_in).flatten()).map(|(_, code)| *code)
 }
 
-/// Says whether a function name cannot be meant as the name of a column.
-fn is_unmistakable(name: &str) -> bool {
-    ["pg_", "lo_", "dblink_", "binary_", "query_to_xml"].iter().any(|start| name.starts_with(start))
+/// Returns why a field is refused, unless it is not.
+///
+/// `a.f` calls `f(a)` where `a` has no such column: `a` may be a row, or the one value that a function
+/// in `FROM` gives. Names that a table may well have as a column pass.
+fn refused_as_field(path: &Path) -> Option<Code> {
+    const STARTS: [&str; 8] = [
+        "pg_",
+        "lo_",
+        "dblink_",
+        "postgres_fdw_",
+        "file_fdw_",
+        "binary_",
+        "query_to_xml",
+        "crosstab",
+    ];
+    let name = path.name.as_str();
+    if name != "ts_stat" && !STARTS.iter().any(|start| name.starts_with(start)) {
+        return None;
+    }
+    refused(path).or_else(|| runs_text(path).then_some(Code::Undecidable))
 }
 
 impl Screener {
@@ -129,23 +146,22 @@ impl Screener {
         if name == LEDGER {
             return self.find(source, Code::ReachesLedger, token.start, format!("`{LEDGER}`"));
         }
-        let schema = index.checked_sub(2).filter(|_| source.is_symbol(index - 1, b'.'));
-        let path = Path { schema: schema.and_then(|before| source.name(before)), name };
-        let code = refused(&path);
         let called = source.is_symbol(index + 1, b'(') && index + 1 < end;
+        let used = use_of(tree, token.start, called);
+        let before = index.checked_sub(2).filter(|_| source.is_symbol(index - 1, b'.'));
+        // A row is in front of a field, not a schema.
+        let schema = before.filter(|_| !matches!(used, Use::Field));
+        let path = Path { schema: schema.and_then(|before| source.name(before)), name };
         if KNOWN_FUNCTIONS.contains(&path.name.as_str()) {
             self.made(tree, source, token.start, &path.name);
         }
+        let code = match used {
+            Use::Function => refused(&path),
+            Use::Field if before.is_some() => refused_as_field(&path),
+            Use::Field | Use::Other => return,
+        };
         if code.is_none() && !(called && runs_text(&path)) {
             return;
-        }
-        match use_of(tree, token.start, called) {
-            Use::Function => {}
-            Use::Field
-                if is_unmistakable(&path.name)
-                    && index > 0
-                    && source.is_symbol(index - 1, b'.') => {}
-            Use::Field | Use::Other => return,
         }
         if let Some(code) = code {
             return self.find(source, code, token.start, format!("the function `{}`", path.name));
