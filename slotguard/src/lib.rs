@@ -10,6 +10,7 @@ pub mod cli;
 mod demo;
 mod doctor;
 mod explain;
+mod flow;
 mod http;
 mod install;
 mod interrupt;

@@ -16,17 +16,22 @@ pub struct Event<'a, D: Serialize> {
     schema: &'static str,
     time: String,
     program: &'a str,
-    slot: SlotId,
+    slot: Option<SlotId>,
     event: &'a str,
     #[serde(flatten)]
     details: D,
 }
 
 impl<'a, D: Serialize> Event<'a, D> {
-    /// Builds an event that happens now.
+    /// Builds an event that happens now, to a slot or to none.
     #[must_use]
-    pub fn now(program: &'a str, slot: SlotId, event: &'a str, details: D) -> Self {
-        Self { schema: SCHEMA, time: timestamp(), program, slot, event, details }
+    pub fn now(
+        program: &'a str,
+        slot: impl Into<Option<SlotId>>,
+        event: &'a str,
+        details: D,
+    ) -> Self {
+        Self { schema: SCHEMA, time: timestamp(), program, slot: slot.into(), event, details }
     }
 }
 
@@ -50,7 +55,12 @@ mod tests {
     #[test]
     fn an_event_is_one_flat_object() {
         let details = serde_json::json!({"version": 1});
-        let event = Event::now("migrate-runner", "preview-1".parse().unwrap(), "applied", details);
+        let event = Event::now(
+            "migrate-runner",
+            "preview-1".parse::<SlotId>().unwrap(),
+            "applied",
+            details,
+        );
         let value = serde_json::to_value(event).unwrap();
         assert_eq!(value["version"], 1);
         assert_eq!(value["slot"], "preview-1");

@@ -6,9 +6,10 @@ use guard::diagnostic::{Code, Denial, shown};
 use guard::io::LoadedConfig;
 use serde_json::Value;
 
-use super::capture::{self, Ran, Stream};
-use super::flow::{Teller, child_failed};
+use super::step::Step;
 use crate::ask::Said;
+use crate::flow::Teller;
+use crate::flow::capture::{self, Ran, Stream};
 use crate::{child, sibling};
 
 /// The siblings of this installation, all of our own version.
@@ -78,7 +79,7 @@ impl Siblings {
         program: Program,
         args: &[&str],
         loaded: &LoadedConfig,
-        teller: &mut Teller<'_>,
+        teller: &mut Teller<'_, Step>,
     ) -> Result<Value, Denial> {
         let mut last = None;
         let ran = capture::run(self.command(program, args, loaded), |stream, line| {
@@ -105,7 +106,7 @@ impl Siblings {
         &self,
         args: &[&str],
         loaded: &LoadedConfig,
-        teller: &mut Teller<'_>,
+        teller: &mut Teller<'_, Step>,
     ) -> Result<(), Denial> {
         let (mut refusal, mut passed) = (None, None);
         let command = self.command(Program::RuntimeWrapper, args, loaded);
@@ -150,4 +151,9 @@ fn said(answer: Value) -> Denial {
 fn cannot_start(error: &std::io::Error) -> Denial {
     let message = "a sibling cannot be started";
     Denial::new(Code::SiblingMissing, message, error.to_string(), "a running program")
+}
+
+/// Refuses a step whose child ended badly without saying why itself.
+fn child_failed(what: &str, status: std::process::ExitStatus) -> Denial {
+    Denial::new(Code::PublishStep, format!("{what} failed"), status.to_string(), "exit status 0")
 }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::step::{State, StepReport};
+use super::step::Step;
+use crate::flow::{State, StepReport};
 
 /// What the page is about.
 pub(crate) struct Page<'a> {
@@ -19,7 +20,7 @@ pub(crate) struct Page<'a> {
     /// The worktree that was published.
     pub(crate) worktree: &'a str,
     /// The steps, in order.
-    pub(crate) steps: &'a [StepReport],
+    pub(crate) steps: &'a [StepReport<Step>],
 }
 
 /// Colours follow the reader's preference; nothing is loaded from anywhere.
@@ -73,7 +74,7 @@ pub(crate) fn render(page: &Page<'_>) -> String {
     out
 }
 
-fn details(out: &mut String, step: &StepReport) {
+fn details(out: &mut String, step: &StepReport<Step>) {
     if step.details.is_empty() && step.refusal.is_none() && step.output.is_empty() {
         return;
     }
@@ -129,7 +130,7 @@ mod tests {
     use super::super::step::Step;
     use super::*;
 
-    fn step(summary: &str) -> StepReport {
+    fn step(summary: &str) -> StepReport<Step> {
         StepReport {
             step: Step::Migration,
             state: State::Failed,
@@ -141,7 +142,7 @@ mod tests {
         }
     }
 
-    fn page(steps: &[StepReport]) -> String {
+    fn page(steps: &[StepReport<Step>]) -> String {
         let (slot, outcome) = ("preview-1", "failed");
         let standing = "schema: previous, backend: previous";
         let (began, worktree) = ("2026-01-01T00:00:00Z", "/srv/previews/<img src=x>");

@@ -17,11 +17,11 @@ use slot_runtime::StateRoot;
 use slot_runtime::lease::Generation;
 
 use super::children::{Program, Siblings};
-use super::flow::{Flow, Stop, Teller};
 use super::memory::Memory;
 use super::release::{self, StagedRelease, Switched};
-use super::step::{State, Step};
+use super::step::Step;
 use super::{fingerprint, readiness};
+use crate::flow::{Flow, State, Stop, Teller};
 
 /// The files that say which dependencies a worktree has.
 const DEPENDENCY_FILES: &[&str] = &[
@@ -89,7 +89,7 @@ impl<'a> Preflight<'a> {
     ///
     /// # Errors
     /// Stops at the first refusal.
-    pub(crate) fn run(flow: &mut Flow<'_>, request: Request<'a>) -> Result<Self, Stop> {
+    pub(crate) fn run(flow: &mut Flow<'_, Step>, request: Request<'a>) -> Result<Self, Stop<Step>> {
         flow.step(Step::Preflight, |teller| {
             let config = &request.loaded.config;
             let worktree = open_worktree(&request.worktree, config)?;
@@ -116,7 +116,10 @@ impl<'a> Preflight<'a> {
     ///
     /// # Errors
     /// Stops when a program of the sync fails.
-    pub(crate) fn sync(self, flow: &mut Flow<'_>) -> Result<DependenciesSynced<'a>, Stop> {
+    pub(crate) fn sync(
+        self,
+        flow: &mut Flow<'_, Step>,
+    ) -> Result<DependenciesSynced<'a>, Stop<Step>> {
         let mut journey = self.0;
         let dry_run = flow.dry_run();
         flow.step(Step::DependencySync, |teller| {
@@ -153,7 +156,7 @@ impl<'a> DependenciesSynced<'a> {
     ///
     /// # Errors
     /// Stops when the build fails, and when the built files may not be served.
-    pub(crate) fn stage(self, flow: &mut Flow<'_>) -> Result<FrontendStaged<'a>, Stop> {
+    pub(crate) fn stage(self, flow: &mut Flow<'_, Step>) -> Result<FrontendStaged<'a>, Stop<Step>> {
         let journey = self.0;
         let dry_run = flow.dry_run();
         flow.step(Step::FrontendStage, |teller| {
@@ -187,7 +190,7 @@ impl<'a> FrontendStaged<'a> {
     ///
     /// # Errors
     /// Stops as `migrate-runner apply` refuses.
-    pub(crate) fn migrate(self, flow: &mut Flow<'_>) -> Result<Migrated<'a>, Stop> {
+    pub(crate) fn migrate(self, flow: &mut Flow<'_, Step>) -> Result<Migrated<'a>, Stop<Step>> {
         let Self(journey, staged) = self;
         let dry_run = flow.dry_run();
         flow.step(Step::Migration, |teller| {
@@ -223,7 +226,10 @@ impl<'a> Migrated<'a> {
     ///
     /// # Errors
     /// Stops as `slotguard backend restart` refuses.
-    pub(crate) fn restart(self, flow: &mut Flow<'_>) -> Result<BackendRestarted<'a>, Stop> {
+    pub(crate) fn restart(
+        self,
+        flow: &mut Flow<'_, Step>,
+    ) -> Result<BackendRestarted<'a>, Stop<Step>> {
         let Self(mut journey, staged) = self;
         let dry_run = flow.dry_run();
         flow.step(Step::BackendRestart, |teller| {
@@ -255,7 +261,7 @@ impl<'a> BackendRestarted<'a> {
     ///
     /// # Errors
     /// Stops when it is not healthy.
-    pub(crate) fn wait(self, flow: &mut Flow<'_>) -> Result<BackendReady<'a>, Stop> {
+    pub(crate) fn wait(self, flow: &mut Flow<'_, Step>) -> Result<BackendReady<'a>, Stop<Step>> {
         let Self(journey, staged) = self;
         let dry_run = flow.dry_run();
         flow.step(Step::BackendReadiness, |teller| {
@@ -278,7 +284,10 @@ impl<'a> BackendReady<'a> {
     ///
     /// # Errors
     /// Stops when the link cannot be replaced; the previous release then stays.
-    pub(crate) fn switch(self, flow: &mut Flow<'_>) -> Result<FrontendSwitched<'a>, Stop> {
+    pub(crate) fn switch(
+        self,
+        flow: &mut Flow<'_, Step>,
+    ) -> Result<FrontendSwitched<'a>, Stop<Step>> {
         let Self(journey, staged) = self;
         let dry_run = flow.dry_run();
         flow.step(Step::FrontendSwitch, |teller| {
@@ -306,7 +315,7 @@ impl FrontendSwitched<'_> {
     ///
     /// # Errors
     /// Stops when the slot's frontend does not serve the release.
-    pub(crate) fn finish(self, flow: &mut Flow<'_>) -> Result<Ready, Stop> {
+    pub(crate) fn finish(self, flow: &mut Flow<'_, Step>) -> Result<Ready, Stop<Step>> {
         let Self(journey, switched) = self;
         let dry_run = flow.dry_run();
         flow.step(Step::Readiness, |teller| {
@@ -341,7 +350,7 @@ impl Journey<'_> {
         program: Program,
         command: &[&str],
         lease: Lease,
-        teller: &mut Teller<'_>,
+        teller: &mut Teller<'_, Step>,
     ) -> Result<Value, Denial> {
         let slot = self.request.slot.to_string();
         let generation = self.request.lease.map(|generation| generation.to_string());
@@ -363,7 +372,7 @@ impl Journey<'_> {
     }
 
     /// Runs an allowed program of the branch in its worktree, with the rules of a sync.
-    fn run_confined(&self, key: &str, teller: &mut Teller<'_>) -> Result<(), Denial> {
+    fn run_confined(&self, key: &str, teller: &mut Teller<'_, Step>) -> Result<(), Denial> {
         let programs = &self.request.loaded.config.programs;
         let program = programs.approve_key(self.request.slot, key, &[])?;
         let slot = self.request.slot.to_string();
@@ -391,7 +400,7 @@ impl Journey<'_> {
     }
 
     /// Returns how many migrations are pending, if any are configured.
-    fn plan_migrations(&self, teller: &mut Teller<'_>) -> Result<Option<u64>, Denial> {
+    fn plan_migrations(&self, teller: &mut Teller<'_, Step>) -> Result<Option<u64>, Denial> {
         let Some(directory) = self.migrations() else { return Ok(None) };
         let command = ["plan", "--migrations", &directory];
         let answer = self.ask(Program::MigrateRunner, &command, Lease::NotAsked, teller)?;
@@ -400,7 +409,7 @@ impl Journey<'_> {
     }
 
     /// Reads a frontend that is built already; one that is built later is read then.
-    fn check_frontend(&self, teller: &mut Teller<'_>) -> Result<(), Denial> {
+    fn check_frontend(&self, teller: &mut Teller<'_, Step>) -> Result<(), Denial> {
         let publish = &self.request.loaded.config.publish;
         let Some(dist) = publish.dist.as_ref().filter(|_| publish.build.is_none()) else {
             return Ok(());
@@ -443,7 +452,7 @@ impl Journey<'_> {
         Some(format!("{tree} {} {file:?} {}", program.path(), fingerprint::text(&words)))
     }
 
-    fn backend_is_healthy(&self, teller: &mut Teller<'_>) -> bool {
+    fn backend_is_healthy(&self, teller: &mut Teller<'_, Step>) -> bool {
         let command = ["backend", "health"];
         self.ask(Program::Slotguard, &command, Lease::NotAsked, teller).is_ok()
     }

@@ -1,9 +1,7 @@
 //! `slotguard publish`: a worktree into a slot, step by step, with proof of each.
 
-mod capture;
 mod children;
 mod fingerprint;
-mod flow;
 pub(crate) mod free_page;
 mod html;
 mod journey;
@@ -27,11 +25,11 @@ use slot_runtime::lease::{Acting, Activity, EmbeddedStore, Mode, begin};
 use step_report::console::{Console, refuse_on_stderr};
 use step_report::exit::ExitStatus;
 
+use crate::flow::{Flow, State, StepReport, Stop};
 use crate::options::Publish;
 use crate::{artifacts, interrupt};
-use flow::{Flow, Stop};
 use journey::{Preflight, Ready, Request};
-use step::{State, Step, StepReport};
+use step::Step;
 
 /// How long a claim or a release that is under way is waited for.
 const WAIT: Duration = Duration::from_secs(10);
@@ -77,7 +75,7 @@ struct Summary<'a> {
     backend: Standing,
     frontend: Standing,
     duration_ms: u64,
-    steps: &'a [StepReport],
+    steps: &'a [StepReport<Step>],
     #[serde(flatten)]
     refusal: Option<Denial>,
 }
@@ -123,7 +121,7 @@ fn publish(
         Ok(held) => held,
         Err(denial) => return console.refuse(Some(&options.slot), &denial),
     };
-    let mut flow = Flow::new(console, slot, options.dry_run);
+    let mut flow = Flow::new(console, Some(slot), options.dry_run);
     let result = request(options, prepared).map(|request| travel(&mut flow, request));
     let result = match result {
         Ok(result) => result,
@@ -200,7 +198,7 @@ fn request<'a>(options: &'a Publish, prepared: &'a Prepared) -> Result<Request<'
     })
 }
 
-fn travel(flow: &mut Flow<'_>, request: Request<'_>) -> Result<Ready, Stop> {
+fn travel(flow: &mut Flow<'_, Step>, request: Request<'_>) -> Result<Ready, Stop<Step>> {
     Preflight::run(flow, request)?
         .sync(flow)?
         .stage(flow)?
@@ -212,11 +210,11 @@ fn travel(flow: &mut Flow<'_>, request: Request<'_>) -> Result<Ready, Stop> {
 }
 
 /// Says how the flow ended, and the refusal that it ends with.
-fn judge(flow: &Flow<'_>, result: &Result<Ready, Stop>) -> (Outcome, Option<Denial>) {
+fn judge(flow: &Flow<'_, Step>, result: &Result<Ready, Stop<Step>>) -> (Outcome, Option<Denial>) {
     match result {
         Ok(_) if flow.dry_run() => (Outcome::Planned, None),
         Ok(_) => {
-            let acted = |report: &&StepReport| {
+            let acted = |report: &&StepReport<Step>| {
                 report.state == State::Done
                     && !matches!(
                         report.step,
@@ -248,7 +246,7 @@ fn judge(flow: &Flow<'_>, result: &Result<Ready, Stop>) -> (Outcome, Option<Deni
 }
 
 /// Says what to do; applied migrations are not undone, so that is said as well.
-fn next_action(reports: &[StepReport], denial: &Denial) -> String {
+fn next_action(reports: &[StepReport<Step>], denial: &Denial) -> String {
     let schema = standing(reports, &[Step::Migration]);
     let backend = standing(reports, &[Step::BackendRestart, Step::BackendReadiness]);
     let help = denial.next_step();
@@ -262,7 +260,7 @@ fn next_action(reports: &[StepReport], denial: &Denial) -> String {
 }
 
 /// Says what a part of the slot is at, from the steps that change it.
-fn standing(reports: &[StepReport], steps: &[Step]) -> Standing {
+fn standing(reports: &[StepReport<Step>], steps: &[Step]) -> Standing {
     let mut standing = Standing::Previous;
     for report in reports.iter().filter(|report| steps.contains(&report.step)) {
         match report.state {
@@ -331,7 +329,7 @@ fn tell(console: &Console, summary: &Summary<'_>) {
 mod tests {
     use super::*;
 
-    fn report(step: Step, state: State) -> StepReport {
+    fn report(step: Step, state: State) -> StepReport<Step> {
         let (summary, details) = (String::new(), serde_json::Map::new());
         StepReport {
             step,

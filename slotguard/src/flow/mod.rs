@@ -1,34 +1,45 @@
-//! One run of the flow: each step is announced, timed, recorded, and may stop the rest.
+//! One run of a flow: each step is announced, timed, recorded, and may stop the rest.
 
+pub(crate) mod capture;
+mod report;
+
+use std::fmt::Display;
 use std::time::Instant;
 
-use guard::diagnostic::{Code, Denial};
+use guard::diagnostic::Denial;
 use guard::slot::SlotId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use step_report::console::Console;
 use step_report::event::Event;
 
-use super::step::{State, Step, StepReport};
 use crate::interrupt;
+
+pub(crate) use report::{State, StepReport};
 
 const PROGRAM: &str = "slotguard";
 
+/// The steps of one kind of flow.
+pub(crate) trait FlowStep: Copy + PartialEq + Display + Serialize {
+    /// How the names of the flow's events begin.
+    const FLOW: &'static str;
+}
+
 /// Why the flow goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum Stop<S> {
     /// A step failed; its report says why.
-    Failed(Step),
+    Failed(S),
     /// Somebody asked to stop; this step was next.
-    Interrupted(Step),
+    Interrupted(S),
 }
 
 /// What every step is handed.
-pub(crate) struct Flow<'a> {
+pub(crate) struct Flow<'a, S> {
     console: &'a Console,
-    slot: SlotId,
+    slot: Option<SlotId>,
     dry_run: bool,
-    reports: Vec<StepReport>,
+    reports: Vec<StepReport<S>>,
 }
 
 /// What a step gathers while it works.
@@ -42,19 +53,19 @@ pub(crate) struct Notes {
 pub(crate) type Ended = (State, String);
 
 #[derive(Serialize)]
-struct Started {
-    step: Step,
+struct Started<S> {
+    step: S,
 }
 
 #[derive(Serialize)]
-struct Said<'a> {
-    step: Step,
+struct Said<'a, S> {
+    step: S,
     line: &'a str,
 }
 
-impl<'a> Flow<'a> {
-    /// Begins a run.
-    pub(crate) fn new(console: &'a Console, slot: SlotId, dry_run: bool) -> Self {
+impl<'a, S: FlowStep> Flow<'a, S> {
+    /// Begins a run that is about a slot, or about production.
+    pub(crate) fn new(console: &'a Console, slot: Option<SlotId>, dry_run: bool) -> Self {
         Self { console, slot, dry_run, reports: Vec::new() }
     }
 
@@ -64,7 +75,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Returns the reports of the steps so far.
-    pub(crate) fn reports(&self) -> &[StepReport] {
+    pub(crate) fn reports(&self) -> &[StepReport<S>] {
         &self.reports
     }
 
@@ -74,14 +85,13 @@ impl<'a> Flow<'a> {
     /// Stops the flow when the step fails, and before it when a signal came.
     pub(crate) fn step<T>(
         &mut self,
-        step: Step,
-        work: impl FnOnce(&mut Teller<'_>) -> Result<(Ended, T), Denial>,
-    ) -> Result<T, Stop> {
+        step: S,
+        work: impl FnOnce(&mut Teller<'_, S>) -> Result<(Ended, T), Denial>,
+    ) -> Result<T, Stop<S>> {
         if interrupt::asked() {
             return Err(Stop::Interrupted(step));
         }
-        let started = Event::now(PROGRAM, self.slot, "publish.step-started", Started { step });
-        self.console.say(&started, || {});
+        say::<S>(self.console, self.slot, "step-started", Started { step }, || {});
         let begun = Instant::now();
         let mut teller =
             Teller { console: self.console, slot: self.slot, step, notes: Notes::default() };
@@ -114,9 +124,8 @@ impl<'a> Flow<'a> {
         result
     }
 
-    fn say(&self, report: &StepReport) {
-        let event = Event::now(PROGRAM, self.slot, "publish.step", report);
-        self.console.say(&event, || {
+    fn say(&self, report: &StepReport<S>) {
+        say::<S>(self.console, self.slot, "step", report, || {
             let (step, state, summary) = (report.step, report.state, &report.summary);
             let time = report.duration_ms;
             self.console.line(&format!("  {step:<18} {state:<9} {time:>7} ms  {summary}"));
@@ -124,15 +133,27 @@ impl<'a> Flow<'a> {
     }
 }
 
+/// Says one thing of a flow: to programs and the artifact as an event, to people in words.
+fn say<S: FlowStep>(
+    console: &Console,
+    slot: Option<SlotId>,
+    what: &str,
+    details: impl Serialize,
+    words: impl FnOnce(),
+) {
+    let name = format!("{}.{what}", S::FLOW);
+    console.say(&Event::now(PROGRAM, slot, &name, details), words);
+}
+
 /// Says what a step does, while it does it.
-pub(crate) struct Teller<'a> {
+pub(crate) struct Teller<'a, S> {
     console: &'a Console,
-    slot: SlotId,
-    step: Step,
+    slot: Option<SlotId>,
+    step: S,
     notes: Notes,
 }
 
-impl Teller<'_> {
+impl<S: FlowStep> Teller<'_, S> {
     /// Adds something for programs to the step's report.
     pub(crate) fn note(&mut self, name: &str, value: impl Serialize) {
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
@@ -142,16 +163,11 @@ impl Teller<'_> {
     /// Says a line of a child: to the artifact, and to programs.
     pub(crate) fn line(&self, line: &str) {
         let said = Said { step: self.step, line };
-        self.console.say(&Event::now(PROGRAM, self.slot, "publish.output", said), || {});
+        say::<S>(self.console, self.slot, "output", said, || {});
     }
 
     /// Keeps the last lines of a child for the case that the step fails.
     pub(crate) fn last_lines(&mut self, lines: Vec<String>) {
         self.notes.output = lines;
     }
-}
-
-/// Refuses a step whose child ended badly without saying why itself.
-pub(crate) fn child_failed(what: &str, status: std::process::ExitStatus) -> Denial {
-    Denial::new(Code::PublishStep, format!("{what} failed"), status.to_string(), "exit status 0")
 }
