@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod config;
 pub mod database_url;
+pub mod deploy;
 pub mod diagnostic;
 pub mod environment;
 pub mod frontend;
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod io;
 #[cfg(feature = "migration")]
 pub mod migration;
+pub mod output;
 pub mod path;
 pub mod policy;
 pub mod program;

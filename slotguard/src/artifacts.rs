@@ -19,10 +19,14 @@ use crate::tree;
 const LIST_SCHEMA: &str = "slotguard.artifacts/1";
 const SHOW_SCHEMA: &str = "slotguard.artifact/1";
 
+/// Where the deploys of production are kept, beside the slots.
+pub(crate) const PRODUCTION: &str = "production";
+
 /// What one step left behind.
 #[derive(Debug, Serialize)]
 struct Artifact {
-    slot: SlotId,
+    /// None for what concerns production.
+    slot: Option<SlotId>,
     name: String,
     step: String,
     /// How it ended; none for a step that was killed or still runs.
@@ -54,15 +58,22 @@ pub(crate) fn run(console: &Console, command: &ArtifactsCommand) -> ExitStatus {
     done.map_or_else(|denial| console.refuse(None, &denial), |()| ExitStatus::Done)
 }
 
-/// Removes all but the newest artifacts of a slot; what cannot be removed is left.
-pub(crate) fn keep_newest(config: &Config, slot: SlotId, count: usize) {
+/// Removes all but the newest artifacts of a slot or of production; what cannot be removed is left.
+pub(crate) fn keep_newest(config: &Config, place: &str, count: usize) {
     let shelf = Shelf::open(config).ok();
-    let Some(directory) = shelf.and_then(|shelf| shelf.of_slot(slot)) else { return };
+    let Some(directory) = shelf.and_then(|shelf| shelf.of_place(place)) else { return };
     let mut names = names(&directory);
     names.sort_unstable_by(|a, b| b.cmp(a));
     for name in names.iter().skip(count) {
         let _ = tree::remove(directory.as_fd(), name);
     }
+}
+
+/// A slot, or production.
+type Place = Option<SlotId>;
+
+fn title(place: Place) -> String {
+    place.map_or_else(|| PRODUCTION.to_owned(), |slot| slot.to_string())
 }
 
 /// The artifact root, held open.
@@ -82,11 +93,11 @@ impl Shelf {
         Root::open(root).map(|root| Self(root.into_directory(), path))
     }
 
-    fn of_slot(&self, slot: SlotId) -> Option<Directory> {
-        self.0.open_directory(&slot.to_string()).ok()
+    fn of_place(&self, place: &str) -> Option<Directory> {
+        self.0.open_directory(place).ok()
     }
 
-    fn read(&self, slot: SlotId, directory: &Directory, name: &str) -> (Artifact, Value) {
+    fn read(&self, place: Place, directory: &Directory, name: &str) -> (Artifact, Value) {
         let report = directory
             .open_directory(name)
             .and_then(|directory| directory.read_text(REPORT, LIMIT))
@@ -98,8 +109,8 @@ impl Shelf {
         // The time and the process stand around the step.
         let step = name.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-'));
         let step = step.map_or("", |(step, _)| step).to_owned();
-        let path = format!("{}/{slot}/{name}", self.1);
-        (Artifact { slot, name: name.to_owned(), step, outcome, path }, report)
+        let path = format!("{}/{}/{name}", self.1, title(place));
+        (Artifact { slot: place, name: name.to_owned(), step, outcome, path }, report)
     }
 }
 
@@ -115,17 +126,18 @@ fn configured(option: &ConfigOption) -> Result<Config, Denial> {
 
 fn list(console: &Console, options: &ArtifactsList) -> Result<(), Denial> {
     let config = configured(&options.config)?;
-    let slots: Vec<SlotId> = match &options.slot {
-        Some(slot) => vec![config.slot(slot)?],
-        None => config.slots().iter().collect(),
+    let places: Vec<Place> = match &options.slot {
+        Some(slot) => vec![Some(config.slot(slot)?)],
+        None if options.production => vec![None],
+        None => config.slots().iter().map(Some).chain([None]).collect(),
     };
     let shelf = Shelf::open(&config)?;
     let mut artifacts = Vec::new();
-    for slot in slots {
-        let Some(directory) = shelf.of_slot(slot) else { continue };
+    for place in places {
+        let Some(directory) = shelf.of_place(&title(place)) else { continue };
         let mut names = names(&directory);
         names.sort_unstable_by(|a, b| b.cmp(a));
-        artifacts.extend(names.iter().map(|name| shelf.read(slot, &directory, name).0));
+        artifacts.extend(names.iter().map(|name| shelf.read(place, &directory, name).0));
     }
     if console.format() == Format::Json {
         console.object(&List { schema: LIST_SCHEMA, artifacts });
@@ -134,7 +146,7 @@ fn list(console: &Console, options: &ArtifactsList) -> Result<(), Denial> {
     for artifact in &artifacts {
         let Artifact { slot, name, outcome, .. } = artifact;
         let outcome = outcome.as_deref().unwrap_or("no end");
-        console.line(&format!("{slot}  {outcome:<12} {}", shown(name)));
+        console.line(&format!("{:<10} {outcome:<12} {}", title(*slot), shown(name)));
     }
     if artifacts.is_empty() {
         console.line("no artifacts");
@@ -144,9 +156,9 @@ fn list(console: &Console, options: &ArtifactsList) -> Result<(), Denial> {
 
 fn show(console: &Console, options: &ArtifactsShow) -> Result<(), Denial> {
     let config = configured(&options.config)?;
-    let slot = config.slot(&options.slot)?;
+    let place = options.slot.as_deref().map(|slot| config.slot(slot)).transpose()?;
     let shelf = Shelf::open(&config)?;
-    let directory = shelf.of_slot(slot);
+    let directory = shelf.of_place(&title(place));
     let name = options.name.as_str();
     let found = directory.as_ref().and_then(|directory| {
         let inner = directory.open_directory(name).ok()?;
@@ -156,11 +168,11 @@ fn show(console: &Console, options: &ArtifactsShow) -> Result<(), Denial> {
         return Err(Denial::new(
             Code::PathMissing,
             "there is no such artifact",
-            format!("`{}` of {slot}", shown(name)),
+            format!("`{}` of {}", shown(name), title(place)),
             "a name that `artifacts list` shows",
         ));
     };
-    let (artifact, report) = shelf.read(slot, directory, name);
+    let (artifact, report) = shelf.read(place, directory, name);
     let mut files = names(&inner);
     files.sort_unstable();
     if console.format() == Format::Json {

@@ -6,12 +6,12 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::options::{ArtifactsCommand, Check, Demo, Doctor, Page, Publish};
+use crate::options::{ArtifactsCommand, Check, Demo, Deploy, Doctor, Page, Publish};
 use crate::routes::Routes;
 use crate::slot::SlotCommand;
 use crate::{
-    artifacts, backend, check, demo, doctor, explain, install, pages, publish, request, routes,
-    schema, slot,
+    artifacts, backend, check, demo, deploy, doctor, explain, install, pages, publish, request,
+    routes, schema, slot,
 };
 
 /// Preview environments that cannot hurt production
@@ -94,6 +94,12 @@ enum Command {
     /// undone. A step that has nothing to do says `unchanged`.
     #[command(after_long_help = PUBLISH_EXAMPLES)]
     Publish(Publish),
+    /// Reload production after an approved merge, and prove that it is healthy
+    ///
+    /// DEPLOY_BACKEND_RELOAD_CMD runs once, then DEPLOY_BACKEND_HEALTHCHECK_CMD until it succeeds.
+    /// Both are words split at blanks, without quoting, and must be entries of `[programs]`. They get
+    /// PATH and LANG and nothing else. Refused in a preview.
+    Deploy(Deploy),
     /// List and show what runs, resets, publishes and the like left behind
     #[command(subcommand)]
     Artifacts(ArtifactsCommand),
@@ -136,6 +142,7 @@ pub fn main() -> ExitStatus {
         Command::Uninstall(options) => install::uninstall(&console, options),
         Command::Artifacts(command) => artifacts::run(&console, command),
         Command::Publish(options) => publish::run(&console, options),
+        Command::Deploy(options) => deploy::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Routes(command) => routes::run(&console, command),
         Command::Schema { name } => schema::run(&console, name.as_deref()),

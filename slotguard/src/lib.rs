@@ -8,6 +8,7 @@ mod backend;
 mod check;
 pub mod cli;
 mod demo;
+mod deploy;
 mod doctor;
 mod explain;
 mod flow;

@@ -87,6 +87,16 @@ pub(crate) struct Publish {
     pub(crate) args: Vec<String>,
 }
 
+/// Options of `deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// Check everything and say what would be run; run nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
 /// The commands of `artifacts`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ArtifactsCommand {
@@ -100,8 +110,11 @@ pub(crate) enum ArtifactsCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ArtifactsList {
     /// Only of this slot
-    #[arg(long, value_name = "SLOT")]
+    #[arg(long, value_name = "SLOT", conflicts_with = "production")]
     pub(crate) slot: Option<String>,
+    /// Only the deploys of production
+    #[arg(long)]
+    pub(crate) production: bool,
     #[command(flatten)]
     pub(crate) config: ConfigOption,
 }
@@ -110,8 +123,11 @@ pub(crate) struct ArtifactsList {
 #[derive(Debug, Args)]
 pub(crate) struct ArtifactsShow {
     /// The slot, such as preview-1
-    #[arg(long, value_name = "SLOT")]
-    pub(crate) slot: String,
+    #[arg(long, value_name = "SLOT", required_unless_present = "production")]
+    pub(crate) slot: Option<String>,
+    /// A deploy of production
+    #[arg(long, conflicts_with = "slot")]
+    pub(crate) production: bool,
     /// Its name, as `list` shows it
     pub(crate) name: String,
     #[command(flatten)]

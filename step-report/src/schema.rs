@@ -10,6 +10,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("backend", include_str!("../schemas/backend.json")),
     ("confirmation", include_str!("../schemas/confirmation.json")),
     ("demo", include_str!("../schemas/demo.json")),
+    ("deploy", include_str!("../schemas/deploy.json")),
     ("diagnostic", include_str!("../schemas/diagnostic.json")),
     ("doctor", include_str!("../schemas/doctor.json")),
     ("event", include_str!("../schemas/event.json")),

@@ -15,7 +15,7 @@ use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs, web};
-use crate::{backend_codes, install, leases, reset_interrupted};
+use crate::{backend_codes, deploy, install, leases, reset_interrupted};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -1052,6 +1052,8 @@ const EXEMPT: &[(Code, &str)] = &[
     (Code::FrontendNotServed, "needs a whole publish; shown in publish.rs"),
     (Code::PublishInterrupted, "needs a whole publish; shown in publish.rs"),
     (Code::PublishBusy, "needs a whole publish; shown in publish.rs"),
+    (Code::DeployInterrupted, "needs a signal in the middle; shown in deploy.rs"),
+    (Code::DeployBusy, "needs a second deploy; shown in deploy.rs"),
 ];
 
 #[test]
@@ -1068,6 +1070,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
         FRONTS,
         ROUTES,
         &[FRONT_PORT],
+        deploy::CODES,
     ]
     .concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();

@@ -6,6 +6,7 @@ mod backend;
 mod backend_codes;
 mod contract;
 mod demo;
+mod deploy;
 mod diagnostics;
 mod differential;
 mod doctor;

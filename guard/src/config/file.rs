@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::deploy::{self, RawDeploy};
 use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
 use super::sandbox::{RawSandbox, RawSync};
@@ -58,6 +59,8 @@ struct File {
     frontend: publish::RawFrontend,
     #[serde(default)]
     sync: RawSync,
+    #[serde(default)]
+    deploy: RawDeploy,
 }
 
 #[derive(Deserialize, Default)]
@@ -174,6 +177,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         sidecar: sidecar::parse(file.sidecar)?,
         web: parse_web(file.web, &slots)?,
         publish,
+        deploy: deploy::parse(&file.deploy)?,
         production_hosts,
         sync,
         slots,

@@ -3,6 +3,7 @@
 //! Reading the file safely is [`crate::io`]'s work. Values are never repeated in a refusal unless
 //! they are names or numbers, because a misplaced secret is one of the things a value can be.
 
+mod deploy;
 mod file;
 mod leases;
 mod lifecycle;
@@ -22,6 +23,7 @@ use crate::sandbox::{SandboxPolicy, SyncPolicy};
 use crate::slot::{SlotId, SlotSet};
 use crate::template::Template;
 
+pub use deploy::DeployPolicy;
 pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
 pub use publish::Publish;
@@ -65,6 +67,8 @@ pub struct Config {
     pub sync: SyncPolicy,
     /// What the publish flow takes from a worktree.
     pub publish: Publish,
+    /// How long a deploy of production may take.
+    pub deploy: DeployPolicy,
     /// Host names of production, which no built frontend may name.
     pub production_hosts: Vec<String>,
 }

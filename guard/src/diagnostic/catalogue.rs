@@ -1882,6 +1882,62 @@ catalogue! {
         bad: "two publishes of preview-1 at once",
         good: "publishes of preview-1 and preview-2 at once",
     }
+    DeployInPreview "SG8811" Denied {
+        summary: "production is not deployed from a preview",
+        condition: "`slotguard deploy` sees a variable of a slot (`SLOT_ID`, `SLOT_NUM`, `SLOT_BACKEND_PORT`, `SLOT_DB_NAME`, `SLOT_WORKTREE_PATH`) or of development (`WORKER_SLOT_…`), a `DATABASE_URL` of a slot, a working directory beneath `[roots] worktree` or `[roots] state`, or is a process in a slot's slice.",
+        effect: "Code of a branch that was not merged could reload production.",
+        way_out: "Run it from the host's own shell or job, outside of worktrees and without a preview's variables.",
+        bad: "slotguard deploy in an environment with SLOT_ID",
+        good: "slotguard deploy in an environment with DEPLOY_* and the shared variables",
+    }
+    DeployCommandMissing "SG8812" InputMissing {
+        summary: "a command of the deploy is not set",
+        condition: "`DEPLOY_BACKEND_RELOAD_CMD` or `DEPLOY_BACKEND_HEALTHCHECK_CMD` is missing or blank.",
+        effect: "Nothing was done: without a health check nobody would know whether the reload succeeded.",
+        way_out: "Set both variables, each to the path and the arguments of an entry under `[programs]`.",
+        bad: "DEPLOY_BACKEND_HEALTHCHECK_CMD=",
+        good: "DEPLOY_BACKEND_HEALTHCHECK_CMD=/usr/local/bin/app-health",
+    }
+    DeployCommandShape "SG8813" Denied {
+        summary: "a command of the deploy is not plain words",
+        condition: "A command holds a quote, a sign that only a shell understands, a control character, a letter beyond ASCII, or more than 4096 bytes.",
+        effect: "No shell reads the command, so the sign would not mean what its author meant.",
+        way_out: "Put the work into a script, allow the script under `[programs]`, and name it here.",
+        bad: "DEPLOY_BACKEND_RELOAD_CMD=systemctl reload app && curl …",
+        good: "DEPLOY_BACKEND_RELOAD_CMD=/usr/bin/systemctl reload app.service",
+    }
+    DeployReload "SG8814" Unavailable {
+        summary: "the reload of production failed",
+        condition: "The reload command ended with another status than 0, or not within `[deploy] reload_timeout_s`.",
+        effect: "The health check was not begun. What production runs is not known.",
+        way_out: "Look at the last lines of the command and at production's backend; mend it, and deploy again.",
+        bad: "a reload command that ends with 1",
+        good: "a reload command that ends with 0",
+    }
+    DeployUnhealthy "SG8815" Unavailable {
+        summary: "production is not healthy after its reload",
+        condition: "No health check ended with 0 within `[deploy] health_attempts` and `health_deadline_s`.",
+        effect: "The reloaded backend runs and is not proved. It is not rolled back.",
+        way_out: "Look at production's backend and at the last lines of the check; revert the merge and deploy again if it cannot be mended.",
+        bad: "a health check that ends with 1 each time",
+        good: "a health check that ends with 0 at the third attempt",
+    }
+    DeployInterrupted "SG8816" Busy {
+        summary: "a deploy was interrupted",
+        condition: "SIGINT, SIGTERM or SIGHUP came; the command that ran was ended.",
+        effect: "The report names the step. After the reload began, what production runs is not proved.",
+        way_out: "Deploy again.",
+        bad: "Ctrl-C during the health check",
+        good: "a run to the end",
+    }
+    DeployBusy "SG8817" Busy {
+        summary: "another deploy runs",
+        condition: "The lock of the deploy beneath `[roots] state` is held by another process.",
+        effect: "The health check of one would judge the reload of the other.",
+        way_out: "Wait for the other one, then deploy again.",
+        bad: "two deploys at once",
+        good: "one deploy after the other",
+    }
     Internal "SG9001" Internal {
         summary: "a defect of this program",
         condition: "Something that cannot happen did.",

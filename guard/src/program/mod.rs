@@ -92,6 +92,15 @@ impl Programs {
         path: &str,
         args: &[String],
     ) -> Result<ApprovedProgram, Denial> {
+        self.approve_where(path, args, |entry| entry.allows(slot, args))
+    }
+
+    fn approve_where(
+        &self,
+        path: &str,
+        args: &[String],
+        allows: impl Fn(&ProgramEntry) -> bool,
+    ) -> Result<ApprovedProgram, Denial> {
         refuse_container(path, path)?;
         let same_path: Vec<&ProgramEntry> = self.0.iter().filter(|e| e.path == path).collect();
         if same_path.is_empty() {
@@ -102,7 +111,7 @@ impl Programs {
                 self.describe(),
             ));
         }
-        let entry = same_path.iter().find(|entry| entry.allows(slot, args)).ok_or_else(|| {
+        let entry = same_path.iter().find(|entry| allows(entry)).ok_or_else(|| {
             let allowed: Vec<String> = same_path.iter().map(|entry| entry.describe()).collect();
             Denial::new(
                 Code::ProgramArguments,
@@ -148,6 +157,14 @@ impl Programs {
         }
         let own = entry.args.iter().map(|argument| render_argument(slot, argument));
         approve_entry(entry, own.chain(further.iter().cloned()).collect())
+    }
+
+    /// Approves a program that acts for no slot: path and arguments must be those of an entry.
+    ///
+    /// # Errors
+    /// Refuses as [`Programs::approve`] does, and arguments beyond those of the entry.
+    pub fn approve_exactly(&self, path: &str, args: &[String]) -> Result<ApprovedProgram, Denial> {
+        self.approve_where(path, args, |entry| entry.args == args)
     }
 
     fn describe(&self) -> String {
@@ -316,6 +333,20 @@ mod tests {
         for path in ["node", "/usr/bin/../bin/node", "/bin/bash", "", "/usr/bin/node\0"] {
             assert_eq!(code(path, &["server.js"]), Some(Code::ProgramNotAllowed), "{path:?}");
         }
+    }
+
+    #[test]
+    fn without_a_slot_an_entry_allows_its_own_arguments_only() {
+        let code = |path: &str, args: &[&str]| {
+            let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+            programs().approve_exactly(path, &args).err().map(|denial| denial.code())
+        };
+        assert_eq!(code("/usr/bin/node", &["server.js"]), None);
+        assert_eq!(code("/usr/bin/tool", &["run"]), None);
+        assert_eq!(code("/usr/bin/tool", &["run", "anything"]), Some(Code::ProgramArguments));
+        assert_eq!(code("/usr/bin/web", &["--port", "8102"]), Some(Code::ProgramArguments));
+        assert_eq!(code("/usr/bin/docker", &[]), Some(Code::ContainerRuntime));
+        assert_eq!(code("/bin/sh", &[]), Some(Code::LaunderingProgram));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
@@ -20,6 +20,9 @@ const LONGEST_LINE: u64 = 16 * 1024;
 /// How often a waiting parent looks whether it was asked to stop.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
+/// How long a child that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Which of the two streams a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
@@ -29,6 +32,26 @@ pub(crate) enum Stream {
     Err,
 }
 
+/// Who decides when a child has to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Leash {
+    /// The child comes to its end when somebody asks to stop, and is ended when it is asked again.
+    /// What it leaves behind in its process group goes with it.
+    Step,
+    /// The child is ended when somebody asks to stop, and at this moment. What it leaves behind after
+    /// an end of its own stays: it is not ours.
+    Until(Instant),
+}
+
+/// Why a child was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Somebody asked.
+    Asked,
+    /// Its time was over.
+    Late,
+}
+
 /// How a child ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -36,30 +59,35 @@ pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
     /// The last lines of both streams.
     pub(crate) last_lines: Vec<String>,
+    /// Why it was ended, if it did not end by itself.
+    pub(crate) cut: Option<Cut>,
 }
 
 /// Runs a child to its end and hands on every line that it says.
 ///
-/// The child has a process group of its own, so that a Ctrl-C reaches us alone and the step comes to
-/// its end; when it is pressed again the whole group is ended.
+/// The child has a process group of its own, so that a Ctrl-C reaches us alone; when it has to end,
+/// the whole group is asked to, and killed if it takes too long.
 ///
 /// # Errors
 /// Returns why the child could not be started or waited for.
 pub(crate) fn run(
     mut command: Command,
+    leash: Leash,
     mut line: impl FnMut(Stream, &str),
 ) -> std::io::Result<Ran> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn()?;
+    let pid = child.id();
     let (sender, lines) = mpsc::channel();
-    let mut readers = Vec::new();
     if let Some(out) = child.stdout.take() {
-        readers.push(read(out, Stream::Out, sender.clone()));
+        read(out, Stream::Out, sender.clone());
     }
     if let Some(err) = child.stderr.take() {
-        readers.push(read(err, Stream::Err, sender));
+        read(err, Stream::Err, sender);
     }
     let mut last = VecDeque::new();
+    let mut held = Held { leash, pid, cut: None };
+    let mut looked = Instant::now();
     let mut ended = false;
     loop {
         match lines.recv_timeout(BETWEEN_LOOKS) {
@@ -71,33 +99,64 @@ pub(crate) fn run(
                 last.push_back(text);
             }
             Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // A child that never pauses is looked at as well.
+        if looked.elapsed() >= BETWEEN_LOOKS {
+            looked = Instant::now();
             // A grandchild may hold the pipes open for ever; the child's own end is what counts.
-            Err(RecvTimeoutError::Timeout) if ended => break,
-            Err(RecvTimeoutError::Timeout) => {
-                ended = has_ended(child.id());
-                if interrupt::insisted() {
-                    end_group(child.id(), Signal::TERM);
-                }
+            if ended {
+                break;
+            }
+            ended = has_ended(pid);
+            if !ended {
+                held.end_if_due();
             }
         }
     }
-    wait_unreaped(child.id());
-    // What it left behind in its group would outlive the step. Not reaped yet, its number is still
-    // the group's and nobody else's.
-    end_group(child.id(), Signal::KILL);
+    while !has_ended(pid) {
+        held.end_if_due();
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    if matches!(leash, Leash::Step) || held.cut.is_some() {
+        // What it left behind in its group would outlive the step. Not reaped yet, its number is
+        // still the group's and nobody else's.
+        end_group(pid, Signal::KILL);
+    }
     let status = child.wait()?;
-    Ok(Ran { status, last_lines: last.into() })
+    Ok(Ran { status, last_lines: last.into(), cut: held.cut.map(|(why, _)| why) })
 }
 
+/// A child that runs, and what was done to end it.
+struct Held {
+    leash: Leash,
+    pid: u32,
+    cut: Option<(Cut, Instant)>,
+}
+
+impl Held {
+    fn end_if_due(&mut self) {
+        if let Some((_, since)) = self.cut {
+            if since.elapsed() > GRACE {
+                end_group(self.pid, Signal::KILL);
+            }
+            return;
+        }
+        let due = match self.leash {
+            Leash::Step => interrupt::insisted().then_some(Cut::Asked),
+            Leash::Until(_) if interrupt::asked() => Some(Cut::Asked),
+            Leash::Until(moment) => (Instant::now() >= moment).then_some(Cut::Late),
+        };
+        if let Some(why) = due {
+            end_group(self.pid, Signal::TERM);
+            self.cut = Some((why, Instant::now()));
+        }
+    }
+}
+
+/// Whether the child has ended; it stays unreaped, so that its number stays its own.
 fn has_ended(pid: u32) -> bool {
-    look(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG)
-}
-
-fn wait_unreaped(pid: u32) {
-    look(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-}
-
-fn look(pid: u32, how: WaitIdOptions) -> bool {
+    let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_none_or(|pid| matches!(waitid(WaitId::Pid(pid), how), Ok(Some(_)) | Err(_)))
 }
@@ -109,11 +168,7 @@ fn end_group(pid: u32, signal: Signal) {
     }
 }
 
-fn read(
-    stream: impl Read + Send + 'static,
-    name: Stream,
-    lines: Sender<(Stream, String)>,
-) -> std::thread::JoinHandle<()> {
+fn read(stream: impl Read + Send + 'static, name: Stream, lines: Sender<(Stream, String)>) {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         loop {
@@ -127,7 +182,7 @@ fn read(
                 return;
             }
         }
-    })
+    });
 }
 
 #[cfg(test)]
@@ -135,11 +190,15 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> (Ran, Vec<(Stream, String)>) {
+        shell_on(Leash::Step, script)
+    }
+
+    fn shell_on(leash: Leash, script: &str) -> (Ran, Vec<(Stream, String)>) {
         #[expect(clippy::disallowed_methods, reason = "a test starts a shell of its own")]
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         let mut said = Vec::new();
-        let ran = run(command, |stream, line| said.push((stream, line.to_owned()))).unwrap();
+        let ran = run(command, leash, |stream, line| said.push((stream, line.to_owned()))).unwrap();
         (ran, said)
     }
 
@@ -166,6 +225,25 @@ mod tests {
             state.is_empty() || state.contains(") Z ")
         });
         assert!(gone, "{}", state());
+    }
+
+    #[test]
+    fn a_child_whose_time_is_over_is_ended_however_much_it_says() {
+        for script in
+            ["sleep 1000", "while :; do echo x; done", "trap '' TERM; sleep 1 & wait; wait"]
+        {
+            let (ran, _) = shell_on(Leash::Until(Instant::now()), script);
+            assert_eq!(ran.cut, Some(Cut::Late), "{script}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_stays_behind_an_end_of_its_own() {
+        let late = Instant::now() + Duration::from_secs(600);
+        let (ran, said) = shell_on(Leash::Until(late), "sleep 1000 >/dev/null 2>&1 & echo $!");
+        assert!(ran.status.success() && ran.cut.is_none());
+        let pid = said[0].1.parse().ok().and_then(Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
     }
 
     #[test]

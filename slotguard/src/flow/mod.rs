@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::time::Instant;
 
 use guard::diagnostic::Denial;
+use guard::output::plain_line;
 use guard::slot::SlotId;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -18,6 +19,9 @@ use crate::interrupt;
 pub(crate) use report::{State, StepReport};
 
 const PROGRAM: &str = "slotguard";
+
+/// Longest line of a child that is kept, in characters.
+const LONGEST_LINE: usize = 2000;
 
 /// The steps of one kind of flow.
 pub(crate) trait FlowStep: Copy + PartialEq + Display + Serialize {
@@ -77,6 +81,15 @@ impl<'a, S: FlowStep> Flow<'a, S> {
     /// Returns the reports of the steps so far.
     pub(crate) fn reports(&self) -> &[StepReport<S>] {
         &self.reports
+    }
+
+    /// Returns why a step failed, as the flow's own refusal; the step's name stands in front.
+    pub(crate) fn refusal_of(&self, step: S) -> Option<Denial> {
+        let report = self.reports.iter().rev().find(|report| report.step == step)?;
+        let denial = report.refusal.as_ref()?;
+        let message = format!("{step}: {}", denial.message());
+        let refusal = Denial::new(denial.code(), message, denial.found(), denial.expected());
+        Some(refusal.help(denial.next_step()))
     }
 
     /// Does one step, unless somebody asked to stop.
@@ -166,8 +179,13 @@ impl<S: FlowStep> Teller<'_, S> {
         say::<S>(self.console, self.slot, "output", said, || {});
     }
 
+    /// As [`Teller::line`], of a child that is not ours and may say anything.
+    pub(crate) fn foreign_line(&self, line: &str) {
+        self.line(&plain_line(line, LONGEST_LINE));
+    }
+
     /// Keeps the last lines of a child for the case that the step fails.
-    pub(crate) fn last_lines(&mut self, lines: Vec<String>) {
-        self.notes.output = lines;
+    pub(crate) fn last_lines(&mut self, lines: &[String]) {
+        self.notes.output = lines.iter().map(|line| plain_line(line, LONGEST_LINE)).collect();
     }
 }

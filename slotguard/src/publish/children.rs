@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::step::Step;
 use crate::ask::Said;
 use crate::flow::Teller;
-use crate::flow::capture::{self, Ran, Stream};
+use crate::flow::capture::{self, Leash, Ran, Stream};
 use crate::{child, sibling};
 
 /// The siblings of this installation, all of our own version.
@@ -82,7 +82,7 @@ impl Siblings {
         teller: &mut Teller<'_, Step>,
     ) -> Result<Value, Denial> {
         let mut last = None;
-        let ran = capture::run(self.command(program, args, loaded), |stream, line| {
+        let ran = capture::run(self.command(program, args, loaded), Leash::Step, |stream, line| {
             teller.line(line);
             if stream == Stream::Out {
                 last = serde_json::from_str::<Value>(line).ok().or_else(|| last.take());
@@ -90,7 +90,7 @@ impl Siblings {
         });
         let ran = ran.map_err(|error| cannot_start(&error))?;
         let ended = ran.status;
-        teller.last_lines(ran.last_lines);
+        teller.last_lines(&ran.last_lines);
         match last {
             Some(answer) if answer["verdict"] == "denied" => Err(said(answer)),
             Some(answer) if ended.success() => Ok(answer),
@@ -110,8 +110,8 @@ impl Siblings {
     ) -> Result<(), Denial> {
         let (mut refusal, mut passed) = (None, None);
         let command = self.command(Program::RuntimeWrapper, args, loaded);
-        let ran = capture::run(command, |stream, line| {
-            teller.line(line);
+        let ran = capture::run(command, Leash::Step, |stream, line| {
+            teller.foreign_line(line);
             // Only the wrapper speaks before the program starts; later objects are the program's.
             if stream == Stream::Err && refusal.is_none() && passed.is_none() {
                 let object = serde_json::from_str::<Value>(line).unwrap_or_default();
@@ -122,9 +122,9 @@ impl Siblings {
                 }
             }
         });
-        let Ran { status, mut last_lines } = ran.map_err(|error| cannot_start(&error))?;
+        let Ran { status, mut last_lines, .. } = ran.map_err(|error| cannot_start(&error))?;
         last_lines.retain(|line| !line.starts_with("{\"schema\":\"slotguard.event/1\""));
-        teller.last_lines(last_lines);
+        teller.last_lines(&last_lines);
         if let Some(passed) = passed {
             teller.note("passed", passed);
         }

@@ -146,7 +146,7 @@ fn publish(
     };
     attach_page(console, &summary, begun);
     console.conclude(&summary, || tell(console, &summary));
-    artifacts::keep_newest(&loaded.config, slot, loaded.config.publish.keep_artifacts);
+    artifacts::keep_newest(&loaded.config, &slot.to_string(), loaded.config.publish.keep_artifacts);
     status
 }
 
@@ -234,11 +234,9 @@ fn judge(flow: &Flow<'_, Step>, result: &Result<Ready, Stop<Step>>) -> (Outcome,
             (Outcome::Interrupted, Some(denial))
         }
         Err(Stop::Failed(step)) => {
-            let report = flow.reports().iter().rev().find(|report| report.step == *step);
-            let refusal = report.and_then(|report| report.refusal.as_ref()).map(|denial| {
-                let message = format!("{step}: {}", denial.message());
-                Denial::new(denial.code(), message, denial.found(), denial.expected())
-                    .help(next_action(flow.reports(), denial))
+            let refusal = flow.refusal_of(*step).map(|denial| {
+                let help = next_action(flow.reports(), &denial);
+                denial.help(help)
             });
             (Outcome::Failed, refusal)
         }

@@ -47,7 +47,13 @@ impl Redactor {
             } else if first.is_ascii_digit() {
                 let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
                 let (number, after) = rest.split_at(end);
-                out.push_str(self.number(number, &out, after));
+                let shown = self.number(number, &out, after);
+                if shown == "<ms>" {
+                    // A column of times is as wide as its longest one.
+                    let blanks = out.len() - out.trim_end_matches(' ').len();
+                    out.truncate(out.len() - blanks.saturating_sub(1));
+                }
+                out.push_str(shown);
                 rest = after;
             } else {
                 out.push(first);
