@@ -83,6 +83,18 @@ want_proxies() {
     say "    sudo apt-get install -y nginx-light caddy"
 }
 
+# A browser, for the tests of what people see; who cannot install it sees these tests say SKIPPED.
+want_browser() {
+    [ -x /usr/bin/chromium ] && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "Installing chromium from the distribution …"
+        apt_get update
+        apt_get install chromium fonts-dejavu-core && return
+    fi
+    say "chromium is missing; the tests that need it will be skipped. Install it with:"
+    say "    sudo apt-get install -y chromium"
+}
+
 # Runs an installation during which no service is started: the tests start their own.
 without_services() {
     policy=/usr/sbin/policy-rc.d

@@ -4,6 +4,7 @@ mod adoption;
 mod artifacts;
 mod backend;
 mod backend_codes;
+mod browser;
 mod contract;
 mod demo;
 mod deploy;

@@ -18,14 +18,14 @@ use crate::support::run::{Outcome, Run, say};
 use crate::support::server::Server;
 
 /// A server, a worktree with the sample application, and the slot's ports.
-struct Bench {
-    server: Server,
+pub(crate) struct Bench {
+    pub(crate) server: Server,
     front: Option<Front>,
     _ports: std::sync::MutexGuard<'static, ()>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ports = ports::reserve();
         let server = Server::new();
         let place = &server.place;
@@ -63,7 +63,7 @@ impl Bench {
         true
     }
 
-    fn fill(&self, worktree: &str) {
+    pub(crate) fn fill(&self, worktree: &str) {
         let place = &self.server.place;
         place.copy_migrations(&fixtures::sample_app().join("migrations"), worktree);
         for name in ["index.html", "app.js", "style.css"] {
@@ -72,16 +72,16 @@ impl Bench {
         }
     }
 
-    fn serving(mut self) -> Self {
+    pub(crate) fn serving(mut self) -> Self {
         self.front = Some(Front::serve(&self.server));
         self
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         self.server.place.write(&format!("previews/feature/{name}"), 0o644, text);
     }
 
-    fn publish(&self, more: &[&str]) -> Run {
+    pub(crate) fn publish(&self, more: &[&str]) -> Run {
         let place = &self.server.place;
         let (config, worktree) = (place.config(), place.text("previews/feature"));
         let args = ["publish", "--config", &config, "--slot", "preview-1", "--worktree", &worktree];
@@ -90,18 +90,29 @@ impl Bench {
             .format("json")
     }
 
-    fn backend(&self, verb: &str) -> Run {
+    pub(crate) fn backend(&self, verb: &str) -> Run {
         let config = self.server.place.config();
         let args = ["backend", verb, "--config", &config, "--slot", "preview-1"];
         Run::new("slotguard", &args).format("json")
     }
 
-    fn served_page(&self) -> String {
+    /// Runs a verb of `slotguard slot` for the slot.
+    pub(crate) fn slot(&self, verb: &str, more: &[&str]) -> Outcome {
+        let place = &self.server.place;
+        let config = place.config();
+        let args = ["slot", verb, "--slot", "preview-1", "--config", &config];
+        Run::new("slotguard", &[&args, more].concat())
+            .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
+            .format("json")
+            .run()
+    }
+
+    pub(crate) fn served_page(&self) -> String {
         let page = self.server.place.path("web-preview-1/current/index.html");
         std::fs::read_to_string(page).unwrap_or_default()
     }
 
-    fn pid(&self) -> Value {
+    pub(crate) fn pid(&self) -> Value {
         self.backend("status").run().objects().last().unwrap()["pid"].clone()
     }
 }
@@ -145,12 +156,12 @@ impl Drop for Front {
 }
 
 /// The last object, which says how the publish ended.
-fn summary(outcome: &Outcome) -> Value {
+pub(crate) fn summary(outcome: &Outcome) -> Value {
     outcome.objects().pop().unwrap()
 }
 
 /// The steps as `name state`, in order.
-fn states(summary: &Value) -> Vec<String> {
+pub(crate) fn states(summary: &Value) -> Vec<String> {
     let steps = summary["steps"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     steps.map(|step| format!("{} {}", text(&step["step"]), text(&step["state"]))).collect()
@@ -419,22 +430,13 @@ fn lc_9_the_slots_are_published_side_by_side() {
 #[test]
 fn lc_10_a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free() {
     let bench = Bench::new().serving();
-    let place = &bench.server.place;
-    let config = place.config();
-    let slot = |args: &[&str]| {
-        let all = [&["slot"], args, &["--slot", "preview-1", "--config", &config]].concat();
-        Run::new("slotguard", &all)
-            .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
-            .format("json")
-            .run()
-    };
-    let claimed = slot(&["claim", "--owner", "worker-1", "--purpose", "feature-7"]);
+    let claimed = bench.slot("claim", &["--owner", "worker-1", "--purpose", "feature-7"]);
     let generation = summary(&claimed)["generation"].to_string();
     bench.publish(&[]).run().denied(Code::LeaseHeld);
     let published = bench.publish(&["--lease", &generation]).run();
     assert_eq!(summary(&published)["outcome"], "published", "{published:#?}");
 
-    let released = slot(&["release", "--lease", &generation]);
+    let released = bench.slot("release", &["--lease", &generation]);
     assert_eq!(released.status, Some(0), "{released:#?}");
     assert!(bench.pid().is_null(), "the backend is stopped");
     assert!(bench.served_page().contains("preview-1 is free"));
