@@ -76,6 +76,44 @@ fn title(place: Place) -> String {
     place.map_or_else(|| PRODUCTION.to_owned(), |slot| slot.to_string())
 }
 
+/// The end of a step, as its artifact tells it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Past {
+    /// When it began, in RFC 3339.
+    pub(crate) at: Option<String>,
+    /// How it ended; none for a step that was killed or still runs.
+    pub(crate) outcome: Option<String>,
+    /// The directory of the artifact.
+    pub(crate) path: String,
+}
+
+/// Returns the newest of a slot's artifacts of one step, where artifacts are kept.
+pub(crate) fn newest(config: &Config, slot: SlotId, step: &str) -> Option<Past> {
+    let shelf = Shelf::open(config).ok()?;
+    let directory = shelf.of_place(&slot.to_string())?;
+    let is_step = |name: &String| step_of(name) == step;
+    let name = names(&directory).into_iter().filter(is_step).max()?;
+    let (artifact, _) = shelf.read(Some(slot), &directory, &name);
+    let Artifact { outcome, path, .. } = artifact;
+    Some(Past { at: time_of(&name), outcome, path })
+}
+
+/// The time and the process stand around the step.
+fn step_of(name: &str) -> &str {
+    let step = name.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-'));
+    step.map_or("", |(step, _)| step)
+}
+
+/// Writes the time of a name, `20261125T193000.123Z`, as RFC 3339 does.
+fn time_of(name: &str) -> Option<String> {
+    let (time, _) = name.split_once('-')?;
+    let (date, time) = time.split_once('T')?;
+    let part = |text: &str, from: usize, to: usize| text.get(from..to).map(str::to_owned);
+    let (year, month, day) = (part(date, 0, 4)?, part(date, 4, 6)?, part(date, 6, 8)?);
+    let (hour, minute, rest) = (part(time, 0, 2)?, part(time, 2, 4)?, time.get(4..)?);
+    Some(format!("{year}-{month}-{day}T{hour}:{minute}:{rest}"))
+}
+
 /// The artifact root, held open.
 struct Shelf(Directory, String);
 
@@ -106,9 +144,7 @@ impl Shelf {
             .unwrap_or(Value::Null);
         let said = report["outcome"].as_str().or_else(|| report["verdict"].as_str());
         let outcome = said.map(str::to_owned);
-        // The time and the process stand around the step.
-        let step = name.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-'));
-        let step = step.map_or("", |(step, _)| step).to_owned();
+        let step = step_of(name).to_owned();
         let path = format!("{}/{}/{name}", self.1, title(place));
         (Artifact { slot: place, name: name.to_owned(), step, outcome, path }, report)
     }
@@ -198,4 +234,17 @@ fn unreadable(problem: &FileProblem) -> Denial {
         problem.to_string(),
         "a readable file of events",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_when_and_what() {
+        let name = "20261125T193000.123Z-seed-build-42";
+        assert_eq!(step_of(name), "seed-build");
+        assert_eq!(time_of(name).as_deref(), Some("2026-11-25T19:30:00.123Z"));
+        assert_eq!((step_of("odd"), time_of("odd")), ("", None));
+    }
 }

@@ -6,12 +6,12 @@ use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
 
-use crate::options::{ArtifactsCommand, Check, Demo, Deploy, Doctor, Page, Publish};
+use crate::options::{ArtifactsCommand, Check, Demo, Deploy, Doctor, Page, Publish, Status};
 use crate::routes::Routes;
 use crate::slot::SlotCommand;
 use crate::{
     artifacts, backend, check, demo, deploy, doctor, explain, install, pages, publish, request,
-    routes, schema, slot,
+    routes, schema, slot, status,
 };
 
 /// Preview environments that cannot hurt production
@@ -39,6 +39,7 @@ Examples:
   slotguard slot claim --slot preview-1 --owner worker-1 --purpose 'pull request 41'
   slotguard slot list
   slotguard publish --slot preview-1 --worktree /srv/previews/feature-7
+  slotguard status --watch
   slotguard routes render nginx
   nginx -T | slotguard routes verify --nginx-config -
   slotguard doctor --admin-socket /run/postgresql
@@ -100,6 +101,11 @@ enum Command {
     /// Both are words split at blanks, without quoting, and must be entries of `[programs]`. They get
     /// PATH and LANG and nothing else. Refused in a preview.
     Deploy(Deploy),
+    /// Show how all slots stand: lease, branch, backend, frontend, database, last publish
+    ///
+    /// A part of a slot that is broken or cannot be asked says so, with its code; the exit status is
+    /// 0 whatever is seen.
+    Status(Status),
     /// List and show what runs, resets, publishes and the like left behind
     #[command(subcommand)]
     Artifacts(ArtifactsCommand),
@@ -142,6 +148,7 @@ pub fn main() -> ExitStatus {
         Command::Uninstall(options) => install::uninstall(&console, options),
         Command::Artifacts(command) => artifacts::run(&console, command),
         Command::Publish(options) => publish::run(&console, options),
+        Command::Status(options) => status::run(&console, options),
         Command::Deploy(options) => deploy::run(&console, options),
         Command::Demo(options) => demo::run(&console, options),
         Command::Routes(command) => routes::run(&console, command),

@@ -7,6 +7,7 @@ mod artifacts;
 mod backend;
 mod check;
 pub mod cli;
+mod columns;
 mod demo;
 mod deploy;
 mod doctor;
@@ -22,6 +23,7 @@ mod request;
 mod routes;
 mod schema;
 mod slot;
+mod status;
 mod tree;
 
 use slot_runtime::installation::{ask, child, sibling};

@@ -1,8 +1,10 @@
 //! The options of each command, as clap reads them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use guard::config::parse_time;
 use slot_runtime::lease::Generation;
 use step_report::cli::{ConfigOption, TargetOptions};
 
@@ -95,6 +97,25 @@ pub(crate) struct Deploy {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) config: ConfigOption,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Look again and again: drawn anew on a terminal, elsewhere one object or block for each change
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// How long between two looks, from 1s to 1h
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "2s", requires = "watch")]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+}
+
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+    let time = parse_time(text).filter(|time| bounds.contains(time));
+    time.ok_or("a time from 1s to 1h is expected")
 }
 
 /// The commands of `artifacts`.

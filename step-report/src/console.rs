@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anstream::{AutoStream, ColorChoice};
 use guard::config::Roots;
 use guard::diagnostic::{Denial, Warning};
 use serde::Serialize;
@@ -80,6 +81,13 @@ impl Console {
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Returns whether people read standard output on a terminal that draws: `TERM` says that it can,
+    /// and nobody asked for plain text.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        self.format == Format::Human && draws(&std::io::stdout())
     }
 
     /// Returns whether nobody reads standard output any more.
@@ -182,6 +190,10 @@ impl Console {
 /// For a program that empties its environment: `NO_COLOR` and `TERM` are gone when it speaks.
 pub fn settle_colours() {
     anstream::AutoStream::choice(&std::io::stderr()).write_global();
+}
+
+fn draws(stream: &impl anstream::stream::RawStream) -> bool {
+    stream.is_terminal() && AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// Says a refusal to people on standard error, styled only on a terminal.

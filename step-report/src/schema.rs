@@ -32,6 +32,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("reset", include_str!("../schemas/reset.json")),
     ("routes", include_str!("../schemas/routes.json")),
     ("seed", include_str!("../schemas/seed.json")),
+    ("status", include_str!("../schemas/status.json")),
     ("truncated", include_str!("../schemas/truncated.json")),
     ("sidecar-status", include_str!("../schemas/sidecar-status.json")),
     ("verdict", include_str!("../schemas/verdict.json")),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::publish::{Bench, summary};
+use crate::support::bench::{Bench, summary};
 use crate::support::browser::Browser;
 
 const FRONT: &str = "http://127.0.0.1:3101";
@@ -92,10 +92,12 @@ fn report(said: &Value) -> String {
 fn lc_10_a_released_slot_says_in_a_browser_that_it_is_free() {
     let Some(mut browser) = Browser::open("lc_10_a_released_slot") else { return };
     let bench = Bench::new().serving();
-    let claimed = bench.slot("claim", &["--owner", "worker-1", "--purpose", "feature-7"]);
+    let claimed = bench
+        .slot("claim", &["--slot", "preview-1", "--owner", "worker-1", "--purpose", "feature-7"])
+        .run();
     let generation = summary(&claimed)["generation"].to_string();
     bench.publish(&["--lease", &generation]).run().accepted();
-    bench.slot("release", &["--lease", &generation]).accepted();
+    bench.slot("release", &["--slot", "preview-1", "--lease", &generation]).run().accepted();
     browser.go(&format!("{FRONT}/"));
     for _ in 0..100 {
         if browser.eval("document.title") == "preview-1 is free" {

@@ -39,6 +39,7 @@ mod sidecar_drivers;
 mod sidecar_life;
 mod sidecar_refusals;
 mod sidecar_wire;
+mod status;
 mod stream;
 mod suggestions;
 mod support;

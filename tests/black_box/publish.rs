@@ -2,170 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
-use std::net::TcpStream;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use guard::diagnostic::Code;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::ports;
-use crate::support::programs;
-use crate::support::run::{Outcome, Run, say};
-use crate::support::server::Server;
-
-/// A server, a worktree with the sample application, and the slot's ports.
-pub(crate) struct Bench {
-    pub(crate) server: Server,
-    front: Option<Front>,
-    _ports: std::sync::MutexGuard<'static, ()>,
-}
-
-impl Bench {
-    pub(crate) fn new() -> Self {
-        let ports = ports::reserve();
-        let server = Server::new();
-        let place = &server.place;
-        place.install(&programs::program("sample-backend"), "bin/sample-backend");
-        server.configure(&format!(
-            "require_stamp = true\n\
-             [backend]\n\
-             health_path = \"/api/health\"\n\
-             [programs.backend]\n\
-             path = \"{}\"\n\
-             [publish]\n\
-             migrations = \"migrations\"\n\
-             [frontend]\n\
-             dist = \"frontend\"\n",
-            place.text("bin/sample-backend")
-        ));
-        place.keep_artifacts(&place.text("artifacts"));
-        let bench = Self { server, front: None, _ports: ports };
-        bench.fill("feature");
-        bench
-    }
-
-    /// Adds a dependency sync that runs `install.js` of the worktree; false where there is no node.
-    fn with_sync(&self, script: &str) -> bool {
-        if !Path::new("/usr/bin/node").is_file() {
-            say("SKIPPED: no /usr/bin/node");
-            return false;
-        }
-        let config = self.server.place.config();
-        let text = std::fs::read_to_string(&config).unwrap();
-        let more = "[programs.install]\npath = \"/usr/bin/node\"\nargs = [\"install.js\"]\n\
-                    [sync]\nprograms = [\"install\"]\n";
-        self.server.place.write("slotguard.toml", 0o600, &format!("{text}{more}"));
-        self.write("install.js", script);
-        true
-    }
-
-    pub(crate) fn fill(&self, worktree: &str) {
-        let place = &self.server.place;
-        place.copy_migrations(&fixtures::sample_app().join("migrations"), worktree);
-        for name in ["index.html", "app.js", "style.css"] {
-            let text = std::fs::read_to_string(fixtures::sample_app().join("frontend").join(name));
-            place.write(&format!("previews/{worktree}/frontend/{name}"), 0o644, &text.unwrap());
-        }
-    }
-
-    pub(crate) fn serving(mut self) -> Self {
-        self.front = Some(Front::serve(&self.server));
-        self
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        self.server.place.write(&format!("previews/feature/{name}"), 0o644, text);
-    }
-
-    pub(crate) fn publish(&self, more: &[&str]) -> Run {
-        let place = &self.server.place;
-        let (config, worktree) = (place.config(), place.text("previews/feature"));
-        let args = ["publish", "--config", &config, "--slot", "preview-1", "--worktree", &worktree];
-        Run::new("slotguard", &[&args, more].concat())
-            .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
-            .format("json")
-    }
-
-    pub(crate) fn backend(&self, verb: &str) -> Run {
-        let config = self.server.place.config();
-        let args = ["backend", verb, "--config", &config, "--slot", "preview-1"];
-        Run::new("slotguard", &args).format("json")
-    }
-
-    /// Runs a verb of `slotguard slot` for the slot.
-    pub(crate) fn slot(&self, verb: &str, more: &[&str]) -> Outcome {
-        let place = &self.server.place;
-        let config = place.config();
-        let args = ["slot", verb, "--slot", "preview-1", "--config", &config];
-        Run::new("slotguard", &[&args, more].concat())
-            .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
-            .format("json")
-            .run()
-    }
-
-    pub(crate) fn served_page(&self) -> String {
-        let page = self.server.place.path("web-preview-1/current/index.html");
-        std::fs::read_to_string(page).unwrap_or_default()
-    }
-
-    pub(crate) fn pid(&self) -> Value {
-        self.backend("status").run().objects().last().unwrap()["pid"].clone()
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // Whatever the test showed, nothing of it stays.
-        let _ = self.backend("stop").run();
-    }
-}
-
-/// The slot's own web surface.
-struct Front(Child);
-
-impl Front {
-    fn serve(server: &Server) -> Self {
-        let place = &server.place;
-        place.write("web-preview-1/releases/before/index.html", 0o644, "nothing yet");
-        symlink("releases/before", place.path("web-preview-1/current")).unwrap();
-        let config = place.config();
-        let args = ["serve", "--slot", "preview-1", "--no-access-log", "--config", &config];
-        let front = Self(
-            Run::new("web-surface", &args)
-                .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
-                .start(),
-        );
-        let answers = (0..200).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            TcpStream::connect(("127.0.0.1", 3101)).is_ok()
-        });
-        assert!(answers, "the web surface does not start");
-        front
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The last object, which says how the publish ended.
-pub(crate) fn summary(outcome: &Outcome) -> Value {
-    outcome.objects().pop().unwrap()
-}
-
-/// The steps as `name state`, in order.
-pub(crate) fn states(summary: &Value) -> Vec<String> {
-    let steps = summary["steps"].as_array().unwrap().iter();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    steps.map(|step| format!("{} {}", text(&step["step"]), text(&step["state"]))).collect()
-}
+use crate::support::bench::{Bench, states, summary};
+use crate::support::run::Run;
 
 #[test]
 fn lc_8_dg_1_en_2_a_worktree_is_published_step_by_step_and_the_second_time_nothing_is_done() {
@@ -430,13 +275,15 @@ fn lc_9_the_slots_are_published_side_by_side() {
 #[test]
 fn lc_10_a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free() {
     let bench = Bench::new().serving();
-    let claimed = bench.slot("claim", &["--owner", "worker-1", "--purpose", "feature-7"]);
+    let claimed = bench
+        .slot("claim", &["--slot", "preview-1", "--owner", "worker-1", "--purpose", "feature-7"])
+        .run();
     let generation = summary(&claimed)["generation"].to_string();
     bench.publish(&[]).run().denied(Code::LeaseHeld);
     let published = bench.publish(&["--lease", &generation]).run();
     assert_eq!(summary(&published)["outcome"], "published", "{published:#?}");
 
-    let released = bench.slot("release", &["--lease", &generation]);
+    let released = bench.slot("release", &["--slot", "preview-1", "--lease", &generation]).run();
     assert_eq!(released.status, Some(0), "{released:#?}");
     assert!(bench.pid().is_null(), "the backend is stopped");
     assert!(bench.served_page().contains("preview-1 is free"));

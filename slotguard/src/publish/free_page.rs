@@ -29,11 +29,19 @@ pub(crate) fn show(slot: SlotId, web_root: &AbsolutePath) -> Result<(), Denial> 
     Ok(())
 }
 
+/// Returns whether a page is one of these.
+pub(crate) fn is_one(page: &[u8]) -> bool {
+    page.windows(MARK.len()).any(|window| window == MARK.as_bytes())
+}
+
+/// Stands in the page's head and nowhere else.
+const MARK: &str = "<meta name=\"slotguard\" content=\"free\">";
+
 fn page(slot: SlotId) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <meta name=\"slotguard\" content=\"free\">\n\
+         {MARK}\n\
          <title>{slot} is free</title>\n\
          <style>:root{{color-scheme:light dark}}body{{font:18px/1.5 system-ui,sans-serif;\
          max-width:34rem;margin:18vh auto;padding:0 1rem}}</style></head><body>\n\
@@ -61,6 +69,7 @@ mod tests {
         show(slot, &root).unwrap();
         let served = std::fs::read_to_string(web.join("current/index.html")).unwrap();
         assert!(served.contains("preview-1 is free"));
+        assert!(is_one(served.as_bytes()) && !is_one(b"<html>app</html>"));
         assert!(web.join("releases").join(app).exists(), "what was published stays");
     }
 }

@@ -7,7 +7,7 @@ mod html;
 mod journey;
 mod memory;
 mod readiness;
-mod release;
+pub(crate) mod release;
 mod step;
 
 use std::fmt;

@@ -10,6 +10,7 @@ use step_report::exit::ExitStatus;
 
 use super::options::List;
 use super::{Desk, now};
+use crate::columns;
 
 #[derive(Serialize)]
 struct Leases {
@@ -74,14 +75,7 @@ fn table(rows: &[Row]) -> Vec<String> {
         [row.slot.to_string(), or_dash(&row.owner), or_dash(&row.purpose), left]
     };
     let lines: Vec<[String; 4]> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    let shown = |line: &[String; 4]| {
-        let [slot, owner, purpose, left] = line;
-        let [first, second, third] = widths;
-        format!("{slot:<first$}  {owner:<second$}  {purpose:<third$}  {left}")
-    };
-    lines.iter().map(shown).collect()
+    columns::align(&lines)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
+pub(crate) mod bench;
 pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod dice;
