@@ -46,19 +46,24 @@ const RECORDS: &[Scenario] = &[
         verb(place, "start", &["--program", "backend"])
     }),
     (Code::BackendEnded, End::Refused, |place| {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let gone = json!({"pid": i32::MAX, "start": 1});
-        let time = "2026-01-02T03:04:05Z";
-        let run = json!({
-            "slot": "preview-1", "boot": boot.trim(), "keeper": gone, "backend": gone,
-            "started_at": time, "worktree": null, "program": "backend", "args": [],
-            "ended": {"at": time, "cause": "ended", "code": 3, "signal": null},
-        });
-        place.write("state/run/preview-1/run.json", 0o600, &run.to_string());
+        note_an_ended_run(place);
         place.write("state/run/preview-1/backend.log", 0o640, "cannot go on\n");
         verb(place, "status", &[])
     }),
 ];
+
+/// Writes what a keeper notes of a run that has ended.
+pub(crate) fn note_an_ended_run(place: &Place) {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let gone = json!({"pid": i32::MAX, "start": 1});
+    let time = "2026-01-02T03:04:05Z";
+    let run = json!({
+        "slot": "preview-1", "boot": boot.trim(), "keeper": gone, "backend": gone,
+        "started_at": time, "worktree": null, "program": "backend", "args": [],
+        "ended": {"at": time, "cause": "ended", "code": 3, "signal": null},
+    });
+    place.write("state/run/preview-1/run.json", 0o600, &run.to_string());
+}
 
 const PORTS: &[Scenario] = &[
     (Code::PortForeign, End::Refused, |place| verb(place, "health", &[])),

@@ -216,7 +216,7 @@ fn clauses() -> (BTreeSet<String>, BTreeSet<String>) {
 #[test]
 fn every_clause_that_is_built_has_a_test() {
     let (all, late) = clauses();
-    assert!(all.contains("DB-1") && late.contains("RT-1"), "{all:?} {late:?}");
+    assert!(all.contains("DB-1") && late.is_subset(&all), "{all:?} {late:?}");
     let mut texts = String::new();
     for member in std::fs::read_dir(ROOT).unwrap().flatten() {
         for part in ["src", "tests", "black_box"] {

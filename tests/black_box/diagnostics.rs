@@ -820,6 +820,11 @@ const REQUESTS: &[(Code, u16, &str)] = &[
         "POST /api HTTP/1.1\r\nHost: preview2\r\nContent-Length: 1\r\n\r\nx",
     ),
     (Code::BackendFailed, 502, "GET /api/dies HTTP/1.1\r\nHost: preview1\r\n\r\n"),
+    (
+        Code::BackendForeign,
+        502,
+        "POST /api HTTP/1.1\r\nHost: preview1\r\nContent-Length: 1\r\n\r\nx",
+    ),
 ];
 
 #[test]
@@ -847,6 +852,10 @@ fn requests_to_a_front() {
         let shown = ["human", "json"].map(|format| {
             let place = Place::new();
             place.publish("1", "<p>");
+            if *code == Code::BackendForeign {
+                // A backend was started, and has ended; the canary is not it.
+                backend_codes::note_an_ended_run(&place);
+            }
             let (slot, port) = match code {
                 // The backend of this one is not there.
                 Code::BackendUnavailable => ("preview-2", 3102),

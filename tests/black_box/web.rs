@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::support::canary::Canary;
 use crate::support::place::Place;
 use crate::support::ports;
+use crate::support::preview::Preview;
 use crate::support::web::{Client, get, serving};
 
 /// A place with the release `1`.
@@ -202,6 +203,37 @@ fn a_get_waits_for_a_backend_that_restarts() {
         let heads = canary.take_heads();
         assert!(heads.iter().all(|head| head.starts_with("GET /api/b ")), "{heads:?}");
         assert_eq!(heads.len(), waiting.len());
+    });
+}
+
+#[test]
+fn rt_6_what_is_not_the_slot_s_backend_gets_no_request() {
+    let preview = Preview::new();
+    let place = preview.place();
+    place.publish("1", "<p>one");
+    let post = "POST /api/x HTTP/1.1\r\nHost: preview1\r\nContent-Length: 1\r\n\r\nx";
+    serving(place.front("preview-1"), |_| {
+        // Nothing was ever started for the slot: who keeps backends by hand is not kept from it.
+        let canary = Canary::start(1);
+        assert_eq!(get(3101, "/api/a", "").status, 200);
+        drop(canary);
+
+        preview.started(1);
+        assert_eq!(get(3101, "/api/health", "").status, 200);
+        preview.stopped(1);
+        let canary = Canary::start(1);
+        let refused = Client::connect(3101).send(post).answer().unwrap();
+        assert_eq!(refused.status, 502, "{refused:?}");
+        assert!(refused.text().contains(Code::BackendForeign.id()), "{refused:?}");
+        // A request that can wait is answered by the slot's own backend, once it is back.
+        let mut waiting = Client::connect(3101);
+        waiting.send("GET /api/health HTTP/1.1\r\nHost: preview1\r\n\r\n");
+        assert!(canary.take_heads().is_empty());
+        drop(canary);
+        preview.started(1);
+        let answer = waiting.answer().unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.text().contains("app_preview_1"), "{answer:?}");
     });
 }
 

@@ -89,6 +89,29 @@ settled ouroboros-web@preview1.service
 show front ouroboros-web@preview1.service
 page=$(/usr/bin/python3 -c 'import urllib.request as r; print(r.urlopen("http://127.0.0.1:3101/", timeout=5).read().decode().strip())')
 echo "front.page=$page"
+# Whose the backend is shows in the user of its socket; a request with a body waits for no restart.
+ask_api() {
+    setpriv --reuid="$1" --clear-groups --regid="$2" \
+        /usr/bin/python3 -m http.server 8101 --bind 127.0.0.1 >/dev/null 2>&1 &
+    server=$!
+    /usr/bin/python3 -c '
+import time, urllib.error, urllib.request as r
+for _ in range(100):
+    try:
+        answer = r.urlopen(r.Request("http://127.0.0.1:3101/api/x", data=b"x"), timeout=10)
+    except urllib.error.HTTPError as error:
+        answer = error
+    if answer.status != 503:
+        break
+    time.sleep(0.1)
+body = answer.read().decode()
+print(answer.status, body.split("\"code\":\"")[1][:6] if "SG" in body else "")
+'
+    kill "$server"
+    wait "$server" 2>/dev/null
+}
+echo "front.own=$(ask_api slot-preview-1 slot-preview-1)"
+echo "front.foreign=$(ask_api nobody nogroup)"
 systemctl stop ouroboros-web@preview1.service
 systemctl start ouroboros-web@preview-1.service 2>/dev/null
 show alias ouroboros-web@preview-1.service

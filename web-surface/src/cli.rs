@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use guard::diagnostic::Denial;
 use guard::io::{environment_snapshot, load_config};
+use slot_runtime::lifecycle::Owner;
 use step_report::cli::{ConfigOption, FormatOption};
 use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
@@ -81,6 +82,7 @@ fn run(console: &Console, options: &Serve) -> Result<(), Denial> {
     let settings = Settings {
         slot,
         hosts: config.web.hosts(slot),
+        owner: Owner::of(slot, config.lifecycle.manager, config.roots.state.clone()),
         root,
         access_log: !options.no_access_log,
         ready_socket: environment.value("NOTIFY_SOCKET").map(<[u8]>::to_vec),

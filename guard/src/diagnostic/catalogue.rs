@@ -1626,6 +1626,14 @@ catalogue! {
         bad: "a backend that ends while it answers",
         good: "a backend that answers",
     }
+    BackendForeign "SG8523" Denied {
+        summary: "the listener on the slot's backend port is not the slot's backend",
+        condition: "The socket that listens on 127.0.0.1:810n is held by no process of the backend that was started for the slot; where processes are not shown, by another user than the slot's. A request without a body was kept for five seconds.",
+        effect: "A foreign program would be shown as the slot's application, and be sent what people enter.",
+        way_out: "Find the process with `slotguard backend health` or `ss -ltnp`, end it, and start the slot's backend with `slotguard backend start`.",
+        bad: "a program started by hand that listens on 127.0.0.1:8101 while preview-1 is stopped",
+        good: "slotguard backend start --slot preview-1",
+    }
     RouteForeign "SG8601" BadData {
         summary: "a proxy leads a slot to something that is not its own",
         condition: "The server of a slot hands requests to another address than its own backend or serves other files, or a server that is no slot's names a slot's port or alias.",

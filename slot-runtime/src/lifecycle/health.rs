@@ -70,6 +70,22 @@ pub(crate) fn glance(slot: SlotId, path: &str, processes: impl Fn() -> Vec<Proce
     unasked(slot, path, &whose(slot, &processes))
 }
 
+/// Returns whether the slot's own process listens on its port.
+pub(crate) fn listens(
+    slot: SlotId,
+    path: &str,
+    processes: impl Fn() -> Vec<Process>,
+) -> Result<bool, Denial> {
+    let listener = whose(slot, &processes);
+    match listener {
+        Listener::Nobody => Ok(false),
+        Listener::Slot => Ok(true),
+        Listener::Foreign(_) | Listener::Undecidable => {
+            unasked(slot, path, &listener).denial(slot).map_or(Ok(false), Err)
+        }
+    }
+}
+
 fn whose(slot: SlotId, processes: &impl Fn() -> Vec<Process>) -> Listener {
     match listener::find(slot.backend_port(), &processes()) {
         // A process that was made a moment ago may be missing in the list.

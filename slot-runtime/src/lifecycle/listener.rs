@@ -24,7 +24,39 @@ pub(super) enum Listener {
 
 /// Finds out who listens on a port of loopback, given the slot's processes.
 pub(super) fn find(port: u16, slot: &[Process]) -> Listener {
-    decide(&listening_on(port), &held_by(slot), holder)
+    judge(&inodes(&listening_on(port)), slot)
+}
+
+/// As [`find`], of sockets that are known to listen.
+pub(super) fn judge(listening: &BTreeSet<u64>, slot: &[Process]) -> Listener {
+    decide(listening, &held_by(slot), holder)
+}
+
+/// Returns the processes that hold what listens on a port, as far as the caller may see; `None`
+/// where a socket has no process that is shown.
+pub(super) fn holders(port: u16) -> Option<BTreeSet<i32>> {
+    let mut found = BTreeSet::new();
+    for socket in inodes(&listening_on(port)) {
+        let own: Vec<i32> = holders_of(&BTreeSet::from([socket])).collect();
+        if own.is_empty() {
+            return None;
+        }
+        found.extend(own);
+    }
+    Some(found)
+}
+
+/// A socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Socket {
+    pub(super) inode: u64,
+    /// Who made it, which everybody may see.
+    pub(super) uid: u32,
+}
+
+/// Returns the inodes of some sockets.
+pub(super) fn inodes(sockets: &BTreeSet<Socket>) -> BTreeSet<u64> {
+    sockets.iter().map(|socket| socket.inode).collect()
 }
 
 /// The sockets that some processes hold, and whether all of them could be looked into.
@@ -49,23 +81,25 @@ fn decide(
 }
 
 /// Returns the sockets that answer who connects to the port on loopback.
-fn listening_on(port: u16) -> BTreeSet<u64> {
-    let tables = [("/proc/net/tcp", 4), ("/proc/net/tcp6", 6)];
+pub(super) fn listening_on(port: u16) -> BTreeSet<Socket> {
+    // Not `/proc/net`, which a unit with ProcSubset=pid does not see.
+    let tables = [("/proc/self/net/tcp", 4), ("/proc/self/net/tcp6", 6)];
     let read = |(path, version)| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        parse_table(&text, version, port).collect::<Vec<u64>>()
+        parse_table(&text, version, port).collect::<Vec<Socket>>()
     };
     tables.into_iter().flat_map(read).collect()
 }
 
 /// Reads a table of sockets; 0A is the state of a socket that listens.
-fn parse_table(text: &str, version: u8, port: u16) -> impl Iterator<Item = u64> {
+fn parse_table(text: &str, version: u8, port: u16) -> impl Iterator<Item = Socket> {
     text.lines().skip(1).filter_map(move |line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (address, number) = fields.get(1)?.split_once(':')?;
         let listens = *fields.get(3)? == "0A" && u16::from_str_radix(number, 16).ok()? == port;
-        let inode = fields.get(9)?.parse().ok()?;
-        (listens && is_reached_by_loopback(address, version)).then_some(inode)
+        let socket =
+            Socket { uid: fields.get(7)?.parse().ok()?, inode: fields.get(9)?.parse().ok()? };
+        (listens && is_reached_by_loopback(address, version)).then_some(socket)
     })
 }
 
@@ -102,9 +136,13 @@ fn held_by(processes: &[Process]) -> Held {
 
 /// Returns a process that holds one of the sockets, where the caller may see it.
 fn holder(sockets: &BTreeSet<u64>) -> Option<i32> {
+    holders_of(sockets).next()
+}
+
+fn holders_of(sockets: &BTreeSet<u64>) -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.find(|pid| {
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
         sockets_of(*pid).is_ok_and(|held| held.iter().any(|socket| sockets.contains(socket)))
     })
 }
@@ -181,7 +219,9 @@ mod tests {
                 "{head}   0: {address}:1FA5 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100 0 0 10 0\n"
             )
         };
-        let inodes = |text: &str, version| parse_table(text, version, 8101).collect::<Vec<u64>>();
+        let inodes = |text: &str, version| {
+            parse_table(text, version, 8101).map(|socket| socket.inode).collect::<Vec<u64>>()
+        };
         assert_eq!(inodes(&line("0100007F", "0A"), 4), [77]);
         assert_eq!(inodes(&line("00000000", "0A"), 4), [77]);
         assert!(inodes(&line("0100007F", "01"), 4).is_empty());

@@ -10,6 +10,7 @@ mod host;
 mod keeper;
 mod listener;
 mod log;
+mod owner;
 mod probe;
 mod process;
 mod run_directory;
@@ -26,6 +27,7 @@ use serde::Serialize;
 pub use health::{Health, HealthState};
 pub use host::KeeperProgram;
 pub use keeper::{Keeping, keep, tell_refusal};
+pub use owner::{Owner, Whose, holders};
 pub use state::{ExitCause, LastExit, Observation, RunningAs, State, Unit};
 
 use host::Host;
@@ -132,12 +134,26 @@ impl Backend {
     #[must_use]
     pub fn health(&self) -> Health {
         let (slot, path) = (self.slot, &self.policy.health_path);
-        let seen = self.observe().ok();
-        // The manager listens for a unit that does not run; asking would start it.
-        if seen.is_some_and(|seen| seen.socket_unit && seen.state != State::Running) {
+        if self.sleeps() {
             return health::glance(slot, path, || self.processes());
         }
         health::look(slot, path, || self.processes())
+    }
+
+    /// Returns whether the manager listens for a unit that does not run; asking would start it.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        self.observe().is_ok_and(|seen| seen.socket_unit && seen.state != State::Running)
+    }
+
+    /// Returns whether the slot's own backend listens on its port; false when nobody does.
+    ///
+    /// Nobody is asked anything.
+    ///
+    /// # Errors
+    /// Refuses a foreign process on the port, and one that nobody can tell apart.
+    pub fn listens(&self) -> Result<bool, Denial> {
+        health::listens(self.slot, &self.policy.health_path, || self.processes())
     }
 
     fn processes(&self) -> Vec<Process> {

@@ -16,7 +16,7 @@ use super::process::Process;
 use super::state::LastExit;
 use crate::{StateRoot, file};
 
-const DIRECTORY: &str = "run";
+pub(super) const DIRECTORY: &str = "run";
 const RUN: &str = "run.json";
 const LOCK: &str = "lock";
 
@@ -52,7 +52,12 @@ impl RunDirectory {
     /// Opens the directory of a slot, making it where it is missing.
     pub(crate) fn open(state: &StateRoot, slot: SlotId) -> Result<Self, Denial> {
         let directory = state.root().create_directory(&[DIRECTORY, &slot.to_string()])?;
-        Ok(Self { slot, directory })
+        Ok(Self::held(slot, directory))
+    }
+
+    /// Takes the directory of a slot that is held open already.
+    pub(crate) fn held(slot: SlotId, directory: OwnedFd) -> Self {
+        Self { slot, directory }
     }
 
     /// Returns the directory itself.

@@ -8,11 +8,12 @@ use guard::route::Hosts;
 use guard::slot::SlotId;
 use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response, StatusCode, Version};
+use slot_runtime::lifecycle::Owner;
 use tokio::time::Instant;
 
 use super::body::{Reply, RequestBody, TooLarge, UpstreamBody};
 use super::headers::Own;
-use super::pool::{Lease, Pool};
+use super::pool::{Failure, Lease, Pool};
 use super::refusal::Refusal;
 use super::{limits, upgrade};
 
@@ -37,8 +38,8 @@ pub(super) struct Tunnel {
 
 impl Api {
     /// Returns the way to a slot's own backend.
-    pub(super) fn of(slot: SlotId) -> Self {
-        Self { slot, pool: Pool::of(slot) }
+    pub(super) fn of(slot: SlotId, owner: Owner) -> Self {
+        Self { slot, pool: Pool::of(slot, owner) }
     }
 
     /// Forwards a request whose path was judged.
@@ -123,7 +124,8 @@ impl Api {
         }
     }
 
-    /// Connects; until the deadline, a backend that is not there is looked for again.
+    /// Connects; until the deadline, a backend that is not there, or not the slot's, is looked for
+    /// again: one that starts may listen before it is known.
     async fn connect(&self, deadline: Option<Instant>) -> Result<Lease, Refusal> {
         loop {
             match self.pool.connect().await {
@@ -131,7 +133,8 @@ impl Api {
                 Err(_) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
                     tokio::time::sleep(limits::RESTART_LOOK).await;
                 }
-                Err(error) => return Err(self.unavailable(&error)),
+                Err(Failure::Foreign) => return Err(self.foreign()),
+                Err(Failure::Connection(error)) => return Err(self.unavailable(&error)),
             }
         }
     }
@@ -155,6 +158,17 @@ impl Api {
             "a backend that listens there",
         );
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, denial)
+    }
+
+    /// Who it is is not said to whoever looks at a page.
+    fn foreign(&self) -> Refusal {
+        let denial = Denial::new(
+            Code::BackendForeign,
+            format!("what listens on the backend port of {} is not its backend", self.slot),
+            format!("another process on 127.0.0.1:{}", self.slot.backend_port()),
+            "the backend that was started for the slot",
+        );
+        Refusal::new(StatusCode::BAD_GATEWAY, denial)
     }
 
     fn failed(&self, found: &str) -> Refusal {

@@ -11,6 +11,7 @@ use guard::slot::SlotId;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use slot_runtime::lifecycle::Owner;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -44,6 +45,7 @@ impl Front {
     pub(super) fn new(
         slot: SlotId,
         hosts: Hosts,
+        owner: Owner,
         shelf: Arc<Shelf>,
         log: Option<AccessLog>,
     ) -> Self {
@@ -51,7 +53,7 @@ impl Front {
             slot,
             hosts,
             shelf,
-            api: Api::of(slot),
+            api: Api::of(slot, owner),
             own: Own::of(slot),
             log: Mutex::new(log),
             work: Mutex::default(),

@@ -8,6 +8,7 @@ mod headers;
 mod limits;
 mod listener;
 mod negotiate;
+mod owner;
 mod page;
 mod pool;
 mod ready;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use guard::diagnostic::{Code, Denial};
 use guard::route::Hosts;
 use guard::slot::SlotId;
+use slot_runtime::lifecycle::Owner;
 use step_report::console::{Console, Format};
 use step_report::event::Event;
 use tokio::net::TcpListener;
@@ -39,6 +41,8 @@ const PROGRAM: &str = "web-surface";
 pub(crate) struct Settings {
     pub(crate) slot: SlotId,
     pub(crate) hosts: Hosts,
+    /// Whose the listener on the backend port is.
+    pub(crate) owner: Owner,
     pub(crate) root: WebRoot,
     pub(crate) access_log: bool,
     /// Where the service manager waits to hear that the front is ready.
@@ -66,13 +70,13 @@ async fn serve(
     published: &crate::release::Published,
     release: Release,
 ) -> Result<(), Denial> {
-    let Settings { slot, hosts, root, access_log, ready_socket } = settings;
+    let Settings { slot, hosts, owner, root, access_log, ready_socket } = settings;
     let mut signals = Signals::listen()?;
     let listener = bind(slot).await?;
     say(console, slot, "web.started", &release);
     let shelf = Arc::new(Shelf::new(published, release));
     let log = access_log.then(|| AccessLog::start(slot, console.format()));
-    let front = Arc::new(Front::new(slot, hosts, Arc::clone(&shelf), log));
+    let front = Arc::new(Front::new(slot, hosts, owner, Arc::clone(&shelf), log));
     ready::tell(ready_socket.as_deref(), "READY=1\n");
     let watching = watch::follow(console, slot, &root, &shelf);
     tokio::select! {

@@ -1,6 +1,6 @@
 //! Connections to the one backend of the slot.
 //!
-//! The address is a function of the slot. A connection that was used is kept for a moment; one that
+//! The address is a function of the slot, and who accepts there must be its backend. A connection that was used is kept for a moment; one that
 //! fails is never replaced once a byte of a request was sent on it.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,15 +10,18 @@ use std::time::Instant;
 use guard::slot::SlotId;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use slot_runtime::lifecycle::Owner;
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::limits;
+use super::owner::Watch;
 
 /// The backend of one slot.
 #[derive(Debug)]
 pub(super) struct Pool {
     address: SocketAddr,
+    watch: Watch,
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -26,6 +29,15 @@ pub(super) struct Pool {
 struct Kept {
     sender: SendRequest<RequestBody>,
     since: Instant,
+}
+
+/// Why there is no new connection.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The system's error, or that it took too long.
+    Connection(std::io::Error),
+    /// Somebody else accepted it.
+    Foreign,
 }
 
 /// A connection in use.
@@ -48,9 +60,9 @@ impl Lease {
 
 impl Pool {
     /// Returns the pool of a slot's own backend.
-    pub(super) fn of(slot: SlotId) -> Arc<Self> {
+    pub(super) fn of(slot: SlotId, owner: Owner) -> Arc<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, slot.backend_port()));
-        Arc::new(Self { address, kept: Mutex::default() })
+        Arc::new(Self { address, watch: Watch::new(owner), kept: Mutex::default() })
     }
 
     /// Returns a kept connection that is still open.
@@ -65,15 +77,36 @@ impl Pool {
             if !sender.is_closed() {
                 return Some(Lease { sender, pool: Arc::clone(self) });
             }
+            self.watch.forget();
         }
         None
     }
 
-    /// Opens a new connection.
+    /// Opens a new connection to what is the slot's backend.
     ///
     /// # Errors
-    /// Returns the system's error, or that it took too long.
-    pub(super) async fn connect(self: &Arc<Self>) -> std::io::Result<Lease> {
+    /// Returns the system's error, that it took too long, and that somebody else accepted.
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, Failure> {
+        if self.has_lost_any() {
+            self.watch.forget();
+        }
+        let lease = self.open().await.map_err(|error| {
+            self.watch.forget();
+            Failure::Connection(error)
+        })?;
+        self.watch.require_own().await?;
+        Ok(lease)
+    }
+
+    /// Returns whether the backend has closed a kept connection, and lets go of it.
+    fn has_lost_any(&self) -> bool {
+        let mut kept = self.lock();
+        let before = kept.len();
+        kept.retain(|kept| !kept.sender.is_closed());
+        kept.len() < before
+    }
+
+    async fn open(self: &Arc<Self>) -> std::io::Result<Lease> {
         let stream =
             tokio::time::timeout(limits::CONNECT, TcpStream::connect(self.address)).await??;
         stream.set_nodelay(true)?;
