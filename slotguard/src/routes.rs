@@ -1,5 +1,8 @@
 //! `slotguard routes`: what a proxy in front of the slots must say, and whether one says it.
 
+mod identity;
+mod live;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +24,8 @@ pub(crate) enum Routes {
     Render(Kind),
     /// Judge the configuration of a proxy: near a slot, only what `render` writes
     ///
-    /// 65 when anything is found, or when the configuration cannot be read.
+    /// With --live, ask what runs as well: every front must reach its own backend. 65 when anything
+    /// is found, or when the configuration cannot be read.
     Verify(Verify),
 }
 
@@ -38,11 +42,17 @@ pub(crate) enum Kind {
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// What `nginx -T` prints, or one file without includes; `-` is standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "caddy_config")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["caddy_config", "live"])]
     nginx_config: Option<PathBuf>,
     /// What `caddy adapt` prints, or the JSON that Caddy runs; `-` is standard input
     #[arg(long, value_name = "FILE")]
     caddy_config: Option<PathBuf>,
+    /// Prove of what runs that each front, and each backend's own port, is the slot's
+    #[arg(long)]
+    live: bool,
+    /// Look at this slot only
+    #[arg(long, value_name = "SLOT", requires = "live")]
+    slot: Option<String>,
     #[command(flatten)]
     config: ConfigOption,
 }
@@ -54,6 +64,8 @@ const LARGEST: usize = 4 * 1024 * 1024;
 struct Report {
     schema: &'static str,
     configurations: Vec<Judged>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Vec<live::Route>>,
 }
 
 #[derive(Serialize)]
@@ -86,7 +98,8 @@ fn render(console: &Console, kind: &Kind) -> Result<ExitStatus, Denial> {
 }
 
 fn verify(console: &Console, options: &Verify) -> Result<ExitStatus, Denial> {
-    let fronts = Front::all(&configured(&options.config)?)?;
+    let config = configured(&options.config)?;
+    let fronts = Front::all(&config)?;
     let mut configurations = Vec::new();
     if let Some(path) = &options.nginx_config {
         let findings = nginx::verify(&fronts, &read(path)?, &path.to_string_lossy());
@@ -96,10 +109,18 @@ fn verify(console: &Console, options: &Verify) -> Result<ExitStatus, Denial> {
         let findings = caddy::verify(&fronts, &read(path)?, &path.to_string_lossy());
         configurations.push(judged("caddy", path, findings));
     }
-    let is_clean = configurations.iter().all(|judged| judged.findings.is_empty());
+    let only = options.slot.as_deref().map(|slot| config.slot(slot)).transpose()?;
+    let live = options.live.then(|| live::verify(&config, only)).transpose()?;
+    let is_clean = configurations.iter().all(|judged| judged.findings.is_empty())
+        && live.iter().flatten().all(|route| route.findings.is_empty());
     match console.format() {
-        Format::Json => console.object(&Report { schema: "slotguard.routes/1", configurations }),
-        Format::Human => configurations.iter().for_each(|judged| show(console, judged)),
+        Format::Json => {
+            console.object(&Report { schema: "slotguard.routes/1", configurations, live });
+        }
+        Format::Human => {
+            configurations.iter().for_each(|judged| show(console, judged));
+            live.iter().flatten().for_each(|route| show_route(console, route));
+        }
     }
     Ok(if is_clean { ExitStatus::Done } else { ExitStatus::BadData })
 }
@@ -123,6 +144,16 @@ fn show(console: &Console, judged: &Judged) {
         _ => format!("{count} findings"),
     };
     console.line(&format!("{}: {} configuration: {outcome}", judged.path, judged.proxy));
+}
+
+fn show_route(console: &Console, route: &live::Route) {
+    for finding in &route.findings {
+        console.line(&format!("{}: {}", finding.code(), finding.message()));
+        console.line(&format!("  found:    {}", finding.found()));
+        console.line(&format!("  expected: {}", finding.expected()));
+        console.line(&format!("  help:     {}", finding.next_step()));
+    }
+    console.line(&route.line());
 }
 
 fn read(path: &Path) -> Result<String, Denial> {

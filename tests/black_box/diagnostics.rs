@@ -15,7 +15,7 @@ use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs, web};
-use crate::{backend_codes, deploy, install, leases, reset_interrupted};
+use crate::{backend_codes, deploy, install, leases, reset_interrupted, routes_live};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -1100,6 +1100,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     // In the module `artifacts`.
     shown.push(Code::ArtifactIncomplete);
     shown.extend(backend_codes::shown());
+    shown.extend(routes_live::SHOWN);
     for code in Code::ALL {
         let times = shown.iter().filter(|other| *other == code).count();
         let reason = EXEMPT.iter().find(|(exempt, _)| exempt == code);

@@ -30,6 +30,7 @@ mod reset_crash;
 mod reset_interrupted;
 mod reset_load;
 mod routes;
+mod routes_live;
 mod runs;
 mod sandbox;
 mod screening;

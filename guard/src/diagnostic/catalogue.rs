@@ -1674,6 +1674,38 @@ catalogue! {
         bad: "--nginx-config /etc/nginx/nginx.cnf",
         good: "--nginx-config /etc/nginx/nginx.conf",
     }
+    RouteCrossed "SG8621" BadData {
+        summary: "a way of a slot leads to another backend than its own",
+        condition: "`routes verify --live` asked for the identity by the slot's front or port, and the backend of another slot answered; or the own backend proves itself on its port, but not by the front.",
+        effect: "One preview calls another preview's backend.",
+        way_out: "Write the slots' servers with `slotguard routes render`, reload the proxy, and ask again.",
+        bad: "a proxy on 127.0.0.1:3101 that hands /api to 127.0.0.1:8102",
+        good: "a proxy on 127.0.0.1:3101 that hands /api to 127.0.0.1:8101",
+    }
+    RouteIdentity "SG8622" BadData {
+        summary: "an identity on a way of a slot is made with no key of a slot",
+        condition: "Something answered the question of `routes verify --live` with a code that the key of no slot's present start makes.",
+        effect: "A process of an earlier start, or one that is nobody's, is taken for the backend.",
+        way_out: "Look at who listens with `slotguard backend status`, and restart the slot's backend.",
+        bad: "a backend that outlived its keeper",
+        good: "the backend of the slot's present start",
+    }
+    RouteUnproven "SG8623" BadData {
+        summary: "nobody can tell which backend a front reaches",
+        condition: "The backend offers no identity, and what listens on 127.0.0.1:310n is no `web-surface` of this installation for this slot, or its process is not shown to the caller.",
+        effect: "What cannot be told is not taken for right.",
+        way_out: "Let the backend answer the question of docs/routes.md, or put `web-surface` in front; run the command as root to see the processes.",
+        bad: "nginx before a backend without an identity",
+        good: "web-surface serve --slot preview-1",
+    }
+    RouteHost "SG8624" BadData {
+        summary: "a front answers to the name of another slot",
+        condition: "Asked under another slot's alias, what listens on 127.0.0.1:310n answered with another status than 421.",
+        effect: "A request for one slot would be served by another.",
+        way_out: "Write the slots' servers with `slotguard routes render`, whose first server refuses foreign names.",
+        bad: "Host: preview2 answered with 200 on 127.0.0.1:3101",
+        good: "Host: preview2 answered with 421 on 127.0.0.1:3101",
+    }
     SidecarOff "SG8701" Configuration {
         summary: "no sidecar is configured",
         condition: "`pg-sidecar` was asked to serve or to say how it stands, and `[sidecar] enabled` is not true.",
