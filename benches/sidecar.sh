@@ -133,7 +133,7 @@ until grep -q sidecar.ready "$work/events"; do
     fi
     sleep 0.1
 done
-one_start=$(cat "$work/state/preview-1/sidecar/password")
+one_start=$(cat "$work/state/sidecar/preview-1/password")
 
 # Host, port and password of a target, and the process that its cost is seen in.
 reach() {
@@ -143,7 +143,7 @@ reach() {
         floor) port=$floor PGPASSWORD=$slot_password proxy=$floor_pid ;;
         pgbouncer) port=$pooler PGPASSWORD=$slot_password proxy=$pooler_pid ;;
         sidecar) port=5101 PGPASSWORD=$one_start proxy=$sidecar_pid ;;
-        sidecar-unix) host=$work/state/preview-1/sidecar port=5101 PGPASSWORD= proxy=$sidecar_pid ;;
+        sidecar-unix) host=$work/state/sidecar/preview-1 port=5101 PGPASSWORD= proxy=$sidecar_pid ;;
     esac
     export PGPASSWORD
 }

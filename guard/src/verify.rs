@@ -3,7 +3,7 @@
 //! [`VerifiedTarget`] is the proof. Its only constructor is [`verify`]; it cannot be copied, read
 //! from data or made for a test. It says nothing about the live server, see [`crate::identity`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::database_url::{DatabaseTarget, Host, Parameter};
 use crate::diagnostic::{Code, Denial, Warning};
@@ -262,6 +262,17 @@ impl VerifiedTarget {
         self.target.place()
     }
 
+    /// Returns the slot's own database by way of the slot's sidecar, with the password of its start.
+    ///
+    /// What the target carried for the server itself is gone: its address, its password, and
+    /// parameters that demand TLS, which the sidecar does not speak.
+    #[must_use]
+    pub fn through_sidecar(self, password: Secret) -> Self {
+        let (host, port) = (Ipv4Addr::LOCALHOST, self.slot.sidecar_port());
+        let target = self.target.by_way_of(host, port, password);
+        Self { target, address: host.into(), ..self }
+    }
+
     /// Returns what is worth knowing about a target that passed.
     #[must_use]
     pub fn warnings(&self, policy: &DatabasePolicy) -> Vec<Warning> {
@@ -294,6 +305,26 @@ mod tests {
                 .unwrap();
         assert_eq!(proof.canonical(), "postgresql://slot_1@127.0.0.1:5432/app_preview_1");
         assert_eq!(proof.warnings(&DatabasePolicy::default()).len(), 1);
+    }
+
+    #[test]
+    fn db_1_by_way_of_the_sidecar_nothing_of_the_server_s_login_is_left() {
+        let url = "postgresql://slot_1:s3cret@127.0.0.1:5432/app_preview_1\
+                   ?sslmode=require&ssl=true&connect_timeout=5";
+        let proof = judge(url, &DatabasePolicy::default()).unwrap();
+        let proof = proof.through_sidecar(Secret::new("c0ffee-7".to_owned()));
+        assert_eq!(
+            proof.connection_url().dangerous_expose(),
+            "postgresql://slot_1:c0ffee-7@127.0.0.1:5101/app_preview_1?connect_timeout=5"
+        );
+        assert_eq!((proof.port(), proof.address()), (5101, Ipv4Addr::LOCALHOST.into()));
+        let plain = "postgresql://slot_1@[::1]:5432/app_preview_1?sslmode=disable";
+        let proof = judge(plain, &DatabasePolicy::default()).unwrap();
+        let proof = proof.through_sidecar(Secret::new("c0ffee".to_owned()));
+        assert_eq!(
+            proof.canonical(),
+            "postgresql://slot_1@127.0.0.1:5101/app_preview_1?sslmode=disable"
+        );
     }
 
     #[test]

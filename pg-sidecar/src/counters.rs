@@ -28,6 +28,8 @@ pub(crate) fn add(counter: &Cell<u64>, amount: u64) {
 pub(crate) enum Standing {
     /// Sessions are let in.
     Serving,
+    /// The slot's lease has expired, or cannot be told.
+    Unleased,
     /// The server is not confirmed.
     Unconfirmed,
     /// Sessions end.
@@ -61,6 +63,7 @@ impl Status {
     pub(crate) fn lines(&self, slot: SlotId) -> Vec<String> {
         let standing = match self.standing {
             Standing::Serving => "serving",
+            Standing::Unleased => "letting nobody in: the slot's lease does not count",
             Standing::Unconfirmed => "letting nobody in: the server is not confirmed",
             Standing::Draining => "stopping",
         };

@@ -13,6 +13,7 @@ mod events;
 mod exchange;
 mod frames;
 pub mod handshake;
+mod holder;
 mod identity;
 mod message;
 mod nonce;

@@ -1,4 +1,4 @@
-//! The slot's directory beneath the state root: the Unix socket, the control socket, the password.
+//! The sidecar's directory beneath the state root: the Unix socket, the control socket, the password.
 //!
 //! Names are used beneath the open directory, never as a path that could be exchanged.
 
@@ -16,15 +16,13 @@ use guard::path::AbsolutePath;
 use guard::secret::Secret;
 use guard::slot::SlotId;
 use rustix::fs::{AtFlags, Mode, OFlags};
+use slot_runtime::sidecar::{DIRECTORY, SECRET};
 use tokio::net::{TcpListener, UnixListener};
 
-/// The part of the slot's directory that is the sidecar's.
-const PART: &str = "sidecar";
 const CONTROL: &str = "control.sock";
-const PASSWORD: &str = "password";
 
-/// Permission bits that nobody else may have.
-const OF_OTHERS: u32 = 0o077;
+/// Permission bits that nobody but the directory's group may have, and that it may not.
+const OF_OTHERS: u32 = 0o027;
 
 /// The directory, held open.
 #[derive(Debug)]
@@ -32,17 +30,21 @@ pub(crate) struct Place {
     slot: SlotId,
     directory: OwnedFd,
     path: String,
+    /// Whether the directory's group may read the password: the slot's user, where that is another.
+    shared: bool,
 }
 
 impl Place {
     /// Opens the directory, making it with mode 0700 where it is missing.
     ///
     /// # Errors
-    /// Refuses a directory that is another user's or that others may enter.
+    /// Refuses a directory that is another user's, that others than its group may enter, or that
+    /// its group may change.
     pub(crate) fn open(slot: SlotId, config: &Config) -> Result<Self, Denial> {
         let root = Root::open_or_create(&config.roots.state)?;
-        let directory = root.create_directory(&[&slot.to_string(), PART])?;
-        let path = format!("{}/{slot}/{PART}", root.path().as_str());
+        root.create_readable_directory(DIRECTORY)?;
+        let directory = root.create_directory(&[DIRECTORY, &slot.to_string()])?;
+        let path = path(slot, &config.roots.state);
         let stat = rustix::fs::fstat(&directory)
             .map_err(|error| refuse(&path, &io::Error::from(error).to_string()))?;
         let own = rustix::process::geteuid().as_raw();
@@ -50,7 +52,8 @@ impl Place {
             let found = format!("mode {:04o} of uid {}", stat.st_mode & 0o7777, stat.st_uid);
             return Err(refuse(&path, &found));
         }
-        Ok(Self { slot, directory, path })
+        let shared = stat.st_mode & READ_BY_GROUP != 0;
+        Ok(Self { slot, directory, path, shared })
     }
 
     /// Opens the directory of a sidecar that runs.
@@ -59,13 +62,13 @@ impl Place {
     /// Refuses when there is none.
     pub(crate) fn find(slot: SlotId, config: &Config) -> Result<Self, Denial> {
         let root = &config.roots.state;
-        let path = format!("{}/{slot}/{PART}", root.as_str());
+        let path = path(slot, root);
         let absent = || absent(slot, "no directory of one");
         let beneath = AbsolutePath::parse(&path).ok().and_then(|path| path.beneath(root));
         let beneath = beneath.ok_or_else(absent)?;
         let opened = Root::open(root).and_then(|root| root.open_directory(&beneath));
         let directory = opened.map_err(|_| absent())?;
-        Ok(Self { slot, directory, path })
+        Ok(Self { slot, directory, path, shared: false })
     }
 
     /// Takes the slot's port, and with it the right to everything else of the slot.
@@ -112,23 +115,26 @@ impl Place {
         listening.map_err(|error| refuse(&self.path, &format!("`{name}`: {error}")))
     }
 
-    /// Writes the password of this start in one step, readable by our user only.
+    /// Writes the secret of this start in one step, readable by our user and whoever may enter.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn write_password(&self, password: &Secret) -> Result<(), Denial> {
-        let draft = format!("{PASSWORD}.new");
+    pub(crate) fn write_secret(&self, secret: &Secret) -> Result<(), Denial> {
+        let draft = format!("{SECRET}.new");
         self.remove(&draft);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
+        let own = Mode::RUSR | Mode::WUSR;
+        let mode = if self.shared { own | Mode::RGRP } else { own };
         let write = || -> io::Result<()> {
-            let file = rustix::fs::openat(&self.directory, draft.as_str(), flags, mode)?;
+            let file = rustix::fs::openat(&self.directory, draft.as_str(), flags, own)?;
+            // Not by `openat`: the caller's umask would take bits away.
+            rustix::fs::fchmod(&file, mode)?;
             let mut file = std::fs::File::from(file);
-            io::Write::write_all(&mut file, password.dangerous_expose().as_bytes())?;
-            rustix::fs::renameat(&self.directory, draft.as_str(), &self.directory, PASSWORD)?;
+            io::Write::write_all(&mut file, secret.dangerous_expose().as_bytes())?;
+            rustix::fs::renameat(&self.directory, draft.as_str(), &self.directory, SECRET)?;
             Ok(())
         };
-        write().map_err(|error| refuse(&self.path, &format!("`{PASSWORD}`: {error}")))
+        write().map_err(|error| refuse(&self.path, &format!("`{SECRET}`: {error}")))
     }
 
     /// Asks the sidecar that runs how it stands.
@@ -153,7 +159,7 @@ impl Place {
 
     /// Removes what was made here.
     pub(crate) fn clear(&self) {
-        for name in [&self.socket_name(), CONTROL, PASSWORD] {
+        for name in [&self.socket_name(), CONTROL, SECRET] {
             self.remove(name);
         }
     }
@@ -173,6 +179,13 @@ impl Place {
     }
 }
 
+fn path(slot: SlotId, state: &AbsolutePath) -> String {
+    format!("{}/{DIRECTORY}/{slot}", state.as_str())
+}
+
+/// The permission bit by which a group reads.
+const READ_BY_GROUP: u32 = 0o040;
+
 /// How long a sidecar may take to say how it stands.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -181,7 +194,7 @@ const LONGEST_ANSWER: u64 = 64 * 1024;
 fn refuse(path: &str, found: &str) -> Denial {
     let message =
         format!("the sidecar's directory `{}` cannot be used", guard::diagnostic::shown(path));
-    let expected = "a directory of our own with mode 0700";
+    let expected = "a directory of our own with mode 0700, or 0750 with the group of the slot";
     Denial::new(Code::SidecarListen, message, found, expected)
 }
 

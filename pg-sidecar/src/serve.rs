@@ -10,6 +10,7 @@ use guard::environment::Environment;
 use guard::io::LoadedConfig;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde::Serialize;
+use slot_runtime::lease::EmbeddedStore;
 use step_report::console::Console;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UnixListener};
@@ -34,6 +35,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long to wait when the system has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How often it is looked who holds the slot.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// Questions that may stay unanswered before the server counts as another one.
 const MOST_UNANSWERED: u32 = 3;
@@ -74,6 +78,8 @@ async fn serve(
     let place = Rc::new(Place::open(settings.slot, &loaded.config)?);
     // Who has the port is the slot's only sidecar, and may write what lies in its directory.
     let tcp = place.listen_tcp()?;
+    // What a killed one left must not be taken for this start's.
+    place.clear();
     let upstream = Upstream::default();
     let confirmed = tokio::select! {
         confirmed = identity::confirm(&settings, &loaded, &upstream) => {
@@ -81,8 +87,9 @@ async fn serve(
         }
         () = stop.came() => return Ok(()),
     };
-    let (door, password) = Door::new()?;
-    place.write_password(&password)?;
+    let leases = EmbeddedStore::new(&loaded.config.roots);
+    let door = Door::new(None)?;
+    place.write_secret(door.secret())?;
     let (unix, control) = (place.listen_unix()?, place.listen_control()?);
     let ready = Ready {
         port: settings.slot.sidecar_port(),
@@ -92,12 +99,14 @@ async fn serve(
     };
     let people = format!("serving 127.0.0.1:{} and {}", ready.port, ready.socket);
     let events = Events::new(Rc::clone(console), settings.slot);
-    let sidecar = Rc::new(Sidecar::new(settings, upstream, confirmed, door, events));
+    let sidecar = Rc::new(Sidecar::new(settings, upstream, confirmed, door, leases, events));
+    sidecar.look_at_lease();
     for task in [
         tokio::task::spawn_local(accept_tcp(Rc::clone(&sidecar), tcp)),
         tokio::task::spawn_local(accept_unix(Rc::clone(&sidecar), unix)),
         tokio::task::spawn_local(answer(Rc::clone(&sidecar), Rc::clone(&place), control)),
         tokio::task::spawn_local(confirm_again(Rc::clone(&sidecar), loaded)),
+        tokio::task::spawn_local(look_at_lease(Rc::clone(&sidecar))),
     ] {
         // They end with the program.
         drop(task);
@@ -184,6 +193,14 @@ async fn confirm_again(sidecar: Rc<Sidecar>, loaded: LoadedConfig) {
                 }
             }
         }
+    }
+}
+
+/// Sees a lease that ended; a session that begins is judged by a look of its own.
+async fn look_at_lease(sidecar: Rc<Sidecar>) {
+    loop {
+        tokio::time::sleep(LEASE).await;
+        sidecar.look_at_lease();
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use guard::diagnostic::{Code, Denial};
 use serde::Serialize;
+use slot_runtime::lease::Generation;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::cancel::Registered;
@@ -48,6 +49,7 @@ struct Session {
     // Dropped in this order: a key is never valid for a socket that is gone.
     registered: Registered,
     pump: Pump,
+    lease: Option<Generation>,
     _permit: Permit,
 }
 
@@ -141,10 +143,10 @@ async fn admit(
         Ok(Ok((Step::Wait | Step::Answer(_), _)) | Err(_)) => return Err(NoSession::Left),
         Err(_) => return Err(NoSession::refused(stream, late())),
     };
-    let barred = peer.require_own_user().err().or_else(|| sidecar.closed());
-    if let Some(denial) = barred {
-        return Err(NoSession::refused(stream, denial));
-    }
+    let lease = match peer.require_own_user().and_then(|()| sidecar.lease()) {
+        Ok(lease) => lease,
+        Err(denial) => return Err(NoSession::refused(stream, denial)),
+    };
     let Startup { message: for_server, negotiation, application_name } = startup;
     let mut exchange = Exchange::new(stream, said);
     let proof = prove(sidecar, peer, &mut exchange, negotiation);
@@ -154,9 +156,12 @@ async fn admit(
         Ok(Err(Closed::Refused(denial))) => {
             return Err(NoSession::refused(exchange.into_parts().0, denial));
         }
+        Ok(Err(Closed::Former(began))) => {
+            return Err(NoSession::refused(exchange.into_parts().0, sidecar.over(began)));
+        }
         Err(_) => return Err(NoSession::refused(exchange.into_parts().0, late())),
     }
-    let session = connect(sidecar, exchange, &for_server).await?;
+    let session = connect(sidecar, exchange, &for_server, lease).await?;
     Ok((session, application_name))
 }
 
@@ -211,6 +216,7 @@ async fn connect(
     sidecar: &Rc<Sidecar>,
     client: Exchange,
     for_server: &[u8],
+    lease: Option<Generation>,
 ) -> Result<Session, NoSession> {
     let (mut stream, said) = client.into_parts();
     let refused = |stream, denial| Err(NoSession::refused(stream, denial));
@@ -246,23 +252,22 @@ async fn connect(
         return Err(NoSession::Left);
     }
     let (server, more) = exchange.into_parts();
-    Ok(Session { registered, pump: Pump::new(stream, server, said, more), _permit: permit })
+    let pump = Pump::new(stream, server, said, more);
+    Ok(Session { registered, pump, lease, _permit: permit })
 }
 
 impl Session {
     async fn run(mut self, sidecar: &Rc<Sidecar>, peer: &Peer) {
         let started = Instant::now();
-        let mut standing = sidecar.watch_standing();
+        let (mut gate, lease) = (sidecar.watch_gate(), self.lease);
         let ended = tokio::select! {
             ended = self.pump.run(Until::End) => ended,
-            _ = standing.wait_for(|now| *now != Standing::Serving) => {
-                self.wind_up(sidecar).await
-            }
+            _ = gate.wait_for(|gate| !gate.admits(lease)) => self.wind_up(sidecar).await,
         };
-        drop(standing);
+        drop(gate);
         let (to_server, to_client) = self.pump.totals();
         let can_be_told = self.pump.at_boundary();
-        let Self { registered, pump, _permit } = self;
+        let Self { registered, pump, _permit, .. } = self;
         drop(registered);
         let (client, server) = pump.into_parts();
         drop(server);
@@ -273,9 +278,8 @@ impl Session {
                 "server"
             }
             Ended::Reached => {
-                let denial = sidecar.closed();
-                let words = denial.filter(|_| can_be_told);
-                let words = words.map(|denial| fatal(sqlstate::ADMIN_SHUTDOWN, &denial));
+                let denial = sidecar.closed().unwrap_or_else(|| sidecar.over(lease));
+                let words = can_be_told.then(|| fatal(sqlstate::ADMIN_SHUTDOWN, &denial));
                 client.end_with(&words.unwrap_or_default()).await;
                 "sidecar"
             }

@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use guard::diagnostic::{Code, Denial};
+use slot_runtime::lease::{EmbeddedStore, Generation};
 use tokio::sync::watch;
 
 use crate::cancel::Keys;
@@ -11,6 +13,7 @@ use crate::counters::{Counters, SCHEMA, Standing, Status};
 use crate::door::Door;
 use crate::events::Events;
 use crate::handshake::Rules;
+use crate::holder::{self, Held, Holder};
 use crate::identity::Confirmed;
 use crate::serve::Nothing;
 use crate::settings::Settings;
@@ -29,9 +32,25 @@ pub(crate) struct Sidecar {
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     rules: RefCell<Rc<Rules>>,
-    standing: watch::Sender<Standing>,
+    gate: watch::Sender<Gate>,
     doubt: RefCell<Option<Denial>>,
+    leases: EmbeddedStore,
+    unleased: RefCell<Option<Denial>>,
     open: Cell<u16>,
+}
+
+/// Who is let in now; a session ends when it is no longer among them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gate {
+    standing: Standing,
+    holder: Holder,
+}
+
+impl Gate {
+    /// Returns whether a session of this lease may be open.
+    pub(crate) fn admits(self, lease: Option<Generation>) -> bool {
+        self.standing == Standing::Serving && self.holder == Holder::Of(lease)
+    }
 }
 
 impl Sidecar {
@@ -40,6 +59,7 @@ impl Sidecar {
         upstream: Upstream,
         confirmed: Confirmed,
         door: Door,
+        leases: EmbeddedStore,
         events: Events,
     ) -> Self {
         let rules = Rc::new(settings.rules(confirmed.newest_minor));
@@ -51,8 +71,13 @@ impl Sidecar {
             counters: Counters::default(),
             events,
             rules: RefCell::new(rules),
-            standing: watch::Sender::new(Standing::Serving),
+            gate: watch::Sender::new(Gate {
+                standing: Standing::Serving,
+                holder: Holder::Of(None),
+            }),
             doubt: RefCell::default(),
+            leases,
+            unleased: RefCell::default(),
             open: Cell::default(),
         }
     }
@@ -64,12 +89,59 @@ impl Sidecar {
 
     /// Returns whether sessions are let in.
     pub(crate) fn standing(&self) -> Standing {
-        *self.standing.borrow()
+        let Gate { standing, holder } = *self.gate.borrow();
+        match (standing, holder) {
+            (Standing::Serving, Holder::Locked) => Standing::Unleased,
+            (standing, _) => standing,
+        }
     }
 
-    /// Returns what tells when that changes.
-    pub(crate) fn watch_standing(&self) -> watch::Receiver<Standing> {
-        self.standing.subscribe()
+    /// Returns what tells when it changes who is let in.
+    pub(crate) fn watch_gate(&self) -> watch::Receiver<Gate> {
+        self.gate.subscribe()
+    }
+
+    /// Looks who holds the slot, and lets clients of nobody else in.
+    pub(crate) fn look_at_lease(&self) {
+        let slot = self.settings.slot;
+        let (holder, denial) = match holder::look(&self.leases, slot, SystemTime::now()) {
+            Ok(lease) => (Holder::Of(lease), None),
+            Err(denial) => (Holder::Locked, Some(denial)),
+        };
+        if self.gate.borrow().holder == holder {
+            return;
+        }
+        if let Holder::Of(lease) = holder {
+            self.door.turn_to(lease);
+            let people = lease.map_or("unclaimed".to_owned(), |lease| format!("held by {lease}"));
+            self.events.say("sidecar.held", &people, Held::from(lease));
+        }
+        if let Some(denial) = &denial {
+            self.events.say("sidecar.unleased", &denial.to_string(), denial);
+        }
+        self.unleased.replace(denial);
+        self.gate.send_modify(|gate| gate.holder = holder);
+    }
+
+    /// Takes the lease that a session which begins now belongs to.
+    ///
+    /// # Errors
+    /// Refuses when nobody is let in.
+    pub(crate) fn lease(&self) -> Result<Option<Generation>, Denial> {
+        self.look_at_lease();
+        match (self.closed(), self.gate.borrow().holder) {
+            (None, Holder::Of(lease)) => Ok(lease),
+            (denial, _) => Err(denial.unwrap_or_else(|| self.over(None))),
+        }
+    }
+
+    /// Says to a client of a lease that is over that it is.
+    pub(crate) fn over(&self, began: Option<Generation>) -> Denial {
+        let now = match self.gate.borrow().holder {
+            Holder::Of(lease) => lease,
+            Holder::Locked => None,
+        };
+        holder::over(self.settings.slot, began, now)
     }
 
     /// Lets sessions in, because the server said again who it is.
@@ -98,15 +170,15 @@ impl Sidecar {
     /// Lets nobody in and lets every session end.
     pub(crate) fn drain(&self) {
         self.events.say("sidecar.draining", "sessions end after their transaction", Nothing {});
-        self.standing.send_replace(Standing::Draining);
+        self.gate.send_modify(|gate| gate.standing = Standing::Draining);
     }
 
     /// A sidecar that stops does not begin again.
     fn become_standing(&self, next: Standing) -> bool {
-        self.standing.send_if_modified(|now| {
-            let changes = *now != next && *now != Standing::Draining;
+        self.gate.send_if_modified(|gate| {
+            let changes = gate.standing != next && gate.standing != Standing::Draining;
             if changes {
-                *now = next;
+                gate.standing = next;
             }
             changes
         })
@@ -123,6 +195,7 @@ impl Sidecar {
                 "a session while it stops",
                 "a session before or after",
             )),
+            Standing::Unleased => self.unleased.borrow().clone(),
             Standing::Unconfirmed => self.doubt.borrow().clone(),
         }
     }

@@ -17,9 +17,9 @@ use guard::program::ApprovedProgram;
 use guard::sandbox::{DotenvInWorktree, FileRule};
 use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
-use slot_runtime::StateRoot;
-use slot_runtime::lease::{self, EmbeddedStore, Generation};
+use slot_runtime::lease::{self, Admission, EmbeddedStore, Generation};
 use slot_runtime::record::{self, Assignment};
+use slot_runtime::{StateRoot, sidecar};
 
 use crate::cli::{ExecOptions, Purpose};
 use crate::launch;
@@ -93,14 +93,19 @@ pub struct ExecPlan {
 /// Every refusal of the configuration, the slot, the required sandbox, the target, the program, the
 /// directories and the environment, in this order.
 pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan, Denial> {
-    let config = load_config_at(options.config.as_deref())?.config;
+    let mut config = load_config_at(options.config.as_deref())?.config;
+    if config.sidecar.enabled {
+        // What the sidecar logs in with is not this process's to read.
+        config.password_file = None;
+    }
     let slot = config.slot(&options.slot)?;
     sandbox::kernel().require(&config.sandbox.require)?;
     let (target, mut warnings) = match options.purpose {
         Purpose::Backend => verify_target(options, environment, &config, slot)?,
         Purpose::Sync => refuse_target(options)?,
     };
-    let (program, worktree) = choose_program(slot, options, &config)?;
+    let Chosen { program, worktree, lease } = choose_program(slot, options, &config)?;
+    let target = by_sidecar(target, lease, &config)?;
     let places = places::prepare(slot, &config.roots, worktree.as_deref(), options.purpose)?;
     let demand = match &target {
         Some(target) => config.sandbox.demand(target),
@@ -232,6 +237,21 @@ fn verify_target(
     Ok((Some(target), warnings))
 }
 
+/// Leads to the slot's sidecar where there is to be one: a start without it is refused.
+fn by_sidecar(
+    target: Option<VerifiedTarget>,
+    lease: Option<Generation>,
+    config: &Config,
+) -> Result<Option<VerifiedTarget>, Denial> {
+    match target {
+        Some(target) if config.sidecar.enabled => {
+            let password = sidecar::obtain(&config.roots, target.slot(), lease)?;
+            Ok(Some(target.through_sidecar(password)))
+        }
+        target => Ok(target),
+    }
+}
+
 /// A dependency sync works on a worktree and gets no database: who names one means something else.
 fn refuse_target(options: &ExecOptions) -> Result<(Option<VerifiedTarget>, Vec<Warning>), Denial> {
     let given = options.target.database_url.is_some() || options.target.database_url_file.is_some();
@@ -246,30 +266,39 @@ fn refuse_target(options: &ExecOptions) -> Result<(Option<VerifiedTarget>, Vec<W
 }
 
 /// A slot that changed hands since its record was written starts nothing of its former holder.
-fn admit(slot: SlotId, lease: Option<Generation>, config: &Config) -> Result<(), Denial> {
+///
+/// Returns under which lease it acts.
+fn admit(
+    slot: SlotId,
+    lease: Option<Generation>,
+    config: &Config,
+) -> Result<Option<Generation>, Denial> {
     let store = EmbeddedStore::new(&config.roots);
-    lease::admit(&store, slot, lease, SystemTime::now()).map(drop)
+    lease::admit(&store, slot, lease, SystemTime::now()).map(Admission::generation)
+}
+
+/// What is to be started, where, and under which lease.
+struct Chosen {
+    program: ApprovedProgram,
+    worktree: Option<OsString>,
+    lease: Option<Generation>,
 }
 
 /// Takes the program from the command line or the slot's record; both are judged alike.
-fn choose_program(
-    slot: SlotId,
-    options: &ExecOptions,
-    config: &Config,
-) -> Result<(ApprovedProgram, Option<OsString>), Denial> {
+fn choose_program(slot: SlotId, options: &ExecOptions, config: &Config) -> Result<Chosen, Denial> {
     if !options.from_record {
-        admit(slot, options.lease, config)?;
+        let lease = admit(slot, options.lease, config)?;
         let program = approve_program(slot, &options.words, config)?;
-        return Ok((program, options.worktree.clone()));
+        return Ok(Chosen { program, worktree: options.worktree.clone(), lease });
     }
     let state = StateRoot::open_or_create(&config.roots)?;
     let record = record::read(&state, slot)?;
     record.require_generation(options.lease)?;
-    admit(slot, record.assignment.lease_generation, config)?;
+    let lease = admit(slot, record.assignment.lease_generation, config)?;
     let Assignment { program, args, worktree, .. } = record.assignment;
     let program = config.programs.approve_key(slot, &program, &args)?;
     inspect_program(&program)?;
-    Ok((program, worktree.map(OsString::from)))
+    Ok(Chosen { program, worktree: worktree.map(OsString::from), lease })
 }
 
 /// What a framework would load from the worktree behind the environment's back.

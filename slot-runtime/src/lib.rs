@@ -9,8 +9,10 @@ pub mod installation;
 pub mod lease;
 #[cfg(feature = "lifecycle")]
 pub mod lifecycle;
+mod listening;
 pub mod note;
 pub mod record;
+pub mod sidecar;
 mod state;
 
 pub use state::StateRoot;

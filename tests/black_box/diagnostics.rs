@@ -1015,8 +1015,9 @@ fn a_command_line_that_cannot_be_read_repeats_no_secret() {
     }
 }
 
-/// Those of the wire, which a client hears: in `sidecar_refusals` and `sidecar_life`.
-const SIDECAR: [Code; 19] = [
+/// Those of the wire, which a client hears: in `sidecar_refusals`, `sidecar_life`, `sidecar_backend` and
+/// `sidecar_lease`.
+const SIDECAR: [Code; 21] = [
     Code::SidecarOff,
     Code::SidecarUpstream,
     Code::SidecarListen,
@@ -1036,6 +1037,8 @@ const SIDECAR: [Code; 19] = [
     Code::WireDraining,
     Code::WireUpstream,
     Code::WireUnconfirmed,
+    Code::SidecarDemanded,
+    Code::WireLease,
 ];
 
 /// Codes that no run of a program can show here, and why.

@@ -30,7 +30,7 @@ fn slot(place: &Place, command: &str, args: &[&str]) -> Run {
     Run::new("slotguard", &[&["slot", command, "--config", &config], args].concat())
 }
 
-fn on_one(place: &Place, command: &str, args: &[&str]) -> Run {
+pub(crate) fn on_one(place: &Place, command: &str, args: &[&str]) -> Run {
     slot(place, command, &[&["--slot", "preview-1"], args].concat())
 }
 
@@ -41,13 +41,13 @@ fn claim(place: &Place, args: &[&str]) -> Run {
 
 /// Claims `preview-1` and returns the generation.
 #[track_caller]
-fn claimed(place: &Place) -> String {
+pub(crate) fn claimed(place: &Place) -> String {
     let outcome = claim(place, &[]).format("json").run();
     outcome.accepted().objects()[0]["generation"].to_string()
 }
 
 /// Moves the end of the lease of `preview-1`, in seconds after 1970.
-fn end_at(place: &Place, seconds: u64) {
+pub(crate) fn end_at(place: &Place, seconds: u64) {
     let record = "state/leases/preview-1.json";
     let text = std::fs::read_to_string(place.path(record)).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -2,51 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout};
-
 use guard::diagnostic::Code;
 use rustix::process::Signal;
 
 use crate::support::run::assert_whole;
 use crate::support::server::Server;
 use crate::support::sidecar::{self, Sidecar, serve};
-
-/// A psql that is fed one statement at a time.
-struct Talk {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Talk {
-    fn start(sidecar: &Sidecar) -> Self {
-        let mut child = sidecar.psql("slot_1", "app_preview_1", &["-f", "-"]).start();
-        let stdin = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut talk = Self { child, stdin, stdout };
-        assert_eq!(talk.ask("SELECT 'begun'"), "begun\n");
-        talk
-    }
-
-    /// Sends a statement and returns the line that it prints; empty when psql has ended.
-    fn ask(&mut self, statement: &str) -> String {
-        let _ = writeln!(self.stdin, "{statement};");
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// Ends psql and returns what it complained of.
-    fn complaint(self) -> String {
-        let Self { mut child, stdin, .. } = self;
-        drop(stdin);
-        let mut text = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        child.wait().unwrap();
-        text
-    }
-}
+use crate::support::talk::Talk;
 
 #[test]
 fn a_sidecar_that_stops_lets_transactions_end_and_nobody_in() {

@@ -242,7 +242,7 @@ fn what_cannot_be_served_is_refused_at_the_start() {
     drop(listener);
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let directory = server.place.path("state/preview-1/sidecar");
+        let directory = server.place.path("state/sidecar/preview-1");
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory, open).unwrap();
     }

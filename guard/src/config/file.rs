@@ -156,7 +156,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         file.database.password_file.map(|text| parse_password_file(&text, &slots)).transpose()?;
     let set = parse_set(file.env.set)?;
     let roots = parse_roots(file.roots)?;
-    let sandbox = sandbox::parse(file.sandbox, &database, &roots, &slots)?;
+    let sidecar = sidecar::parse(file.sidecar)?;
+    let sandbox = sandbox::parse(file.sandbox, &database, &sidecar, &roots, &slots)?;
     let child = EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?;
     let (sync, sync_programs) = sandbox::parse_sync(file.sync, &database)?;
     let publish = publish::parse(file.publish, file.frontend, sync_programs, |key| {
@@ -169,12 +170,12 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         seed_password_file,
         quotas: parse_quotas(&file.quotas)?,
         roots,
-        child: child.notifying(sandbox.may_notify()),
+        child: child.notifying(sandbox.may_notify()).through_sidecar(sidecar.enabled),
         programs: parse_programs(file.programs)?,
         leases: leases::parse(&file.leases)?,
         lifecycle: lifecycle::parse(&file.lifecycle, &file.systemd, file.backend, &slots)?,
         sandbox,
-        sidecar: sidecar::parse(file.sidecar)?,
+        sidecar,
         web: parse_web(file.web, &slots)?,
         publish,
         deploy: deploy::parse(&file.deploy)?,

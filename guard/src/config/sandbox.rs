@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Roots;
 use super::file::refuse_value;
+use super::{Roots, SidecarPolicy};
 use crate::diagnostic::Denial;
 use crate::path::AbsolutePath;
 use crate::policy::DatabasePolicy;
@@ -46,6 +46,7 @@ const NEVER_WRITTEN: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib64", "/et
 pub(super) fn parse(
     raw: RawSandbox,
     database: &DatabasePolicy,
+    sidecar: &SidecarPolicy,
     roots: &Roots,
     slots: &SlotSet,
 ) -> Result<SandboxPolicy, Denial> {
@@ -57,8 +58,12 @@ pub(super) fn parse(
         }
         require.push(feature);
     }
+    let key = "[sandbox] connect_tcp";
     for port in &raw.connect_tcp {
-        check_port("[sandbox] connect_tcp", *port, database)?;
+        check_port(key, *port, database)?;
+        if sidecar.enabled {
+            refuse_endpoint(key, *port, database, " while the sidecar is on")?;
+        }
     }
     Ok(SandboxPolicy {
         require,
@@ -88,12 +93,23 @@ pub(super) fn parse_sync(
     let key = "[sync] connect_tcp";
     for port in &raw.connect_tcp {
         check_port(key, *port, database)?;
-        if database.endpoints.iter().any(|endpoint| endpoint.port == *port) {
-            let expected = "a port that is not one of `[database] endpoints`";
-            return Err(refuse_value(key, &port.to_string(), expected));
-        }
+        refuse_endpoint(key, *port, database, "")?;
     }
     Ok((SyncPolicy { connect_tcp: raw.connect_tcp }, raw.programs))
+}
+
+/// Refuses a port of the slots' own server, which is not to be reached by this way.
+fn refuse_endpoint(
+    key: &str,
+    port: u16,
+    database: &DatabasePolicy,
+    when: &str,
+) -> Result<(), Denial> {
+    if database.endpoints.iter().all(|endpoint| endpoint.port != port) {
+        return Ok(());
+    }
+    let expected = format!("a port that is not one of `[database] endpoints`{when}");
+    Err(refuse_value(key, &port.to_string(), &expected))
 }
 
 /// The kernel's rules know ports and no addresses: a port that is open is open everywhere.
@@ -187,6 +203,20 @@ mod tests {
 
     fn code(line: &str) -> Option<Code> {
         Config::parse(&format!("{BASE}{line}\n")).err().map(|denial| denial.code())
+    }
+
+    #[test]
+    fn the_server_behind_the_sidecar_is_not_opened_beside_it() {
+        let config = |enabled: bool, port: u16| {
+            let text = format!(
+                "version = 1\n[database]\nendpoints = [\"127.0.0.1:5432\"]\n\
+                 [sidecar]\nenabled = {enabled}\n[sandbox]\nconnect_tcp = [{port}]\n"
+            );
+            Config::parse(&text).err().map(|denial| denial.code())
+        };
+        assert_eq!(config(true, 5432), Some(Code::ConfigValue));
+        assert_eq!(config(true, 6379), None);
+        assert_eq!(config(false, 5432), None);
     }
 
     #[test]

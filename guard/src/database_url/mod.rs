@@ -104,6 +104,12 @@ impl DatabaseTarget {
         Ok(target)
     }
 
+    /// Returns the same database and role by another way, which speaks no TLS.
+    pub(crate) fn by_way_of(mut self, host: Ipv4Addr, port: u16, password: Secret) -> Self {
+        self.parameters.retain(|parameter| !parameter.demands_tls());
+        Self { host: Host::V4(host), port, password: Some(password), ..self }
+    }
+
     /// Returns the role that the URL logs in as.
     #[must_use]
     pub fn user(&self) -> &str {

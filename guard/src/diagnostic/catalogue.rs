@@ -1724,9 +1724,9 @@ catalogue! {
     }
     SidecarListen "SG8703" Unavailable {
         summary: "the sidecar cannot listen",
-        condition: "The slot's port is taken, or its directory beneath the state root is not of mode 0700 and the sidecar's own.",
+        condition: "The slot's port is taken, or its directory beneath the state root is not the sidecar's own, or not of mode 0700 or 0750.",
         effect: "A backend would speak to whoever has the port.",
-        way_out: "See who has the port (`ss -ltnp`); one sidecar serves a slot. Make the directory 0700.",
+        way_out: "See who has the port (`ss -ltnp`); one sidecar serves a slot. Make the directory 0700, or 0750 with the group of the slot's user.",
         bad: "a second `pg-sidecar serve --slot preview-1`",
         good: "one `pg-sidecar serve` for each slot",
     }
@@ -1857,6 +1857,22 @@ catalogue! {
         way_out: "See what `migrate-runner confirm --slot` says; sessions are let in again when it agrees.",
         bad: "a slot's database whose stamp was removed with require_stamp = true",
         good: "a slot's database as `provision` made it",
+    }
+    SidecarDemanded "SG8725" Unavailable {
+        summary: "the sidecar that is demanded does not serve",
+        condition: "`[sidecar] enabled` is true, and a program starts for a slot whose sidecar has left no password, does not listen, or has another owner than who listens on its port.",
+        effect: "A backend without its sidecar would reach the server itself, or whoever has the port.",
+        way_out: "Start `pg-sidecar serve --slot` of this slot, as the unit `slot-pg@` does, and see why it does not serve.",
+        bad: "runtime-wrapper exec --slot preview-1 with no sidecar",
+        good: "runtime-wrapper exec --slot preview-1 beside `pg-sidecar serve --slot preview-1`",
+    }
+    WireLease "SG8726" Denied {
+        summary: "the slot is no longer held by whoever the client was started for",
+        condition: "The lease under which a client was started was released or another's claim came after it, or the slot's lease has expired.",
+        effect: "The backend of a former holder would go on working in a database that is somebody else's by now.",
+        way_out: "Renew a lease before it ends (`slotguard slot renew`); claim the slot anew and start its backend under the new generation.",
+        bad: "a session of generation 4 after `slotguard slot release --lease 4`",
+        good: "the same session after `slotguard slot renew --lease 4`",
     }
     FrontendAddress "SG8801" Denied {
         summary: "the built frontend names an address past its own /api",

@@ -50,6 +50,7 @@ const COMPUTED: &[&str] = &[
 const HANDED_OVER: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
 
 const FROM_THE_SLOT: &str = "follows from the slot";
+const FROM_THE_SIDECAR: &str = "leads to the slot's sidecar, with the password of its start";
 const FROM_THE_CONFIGURATION: &str = "written in the configuration";
 
 const CHILD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -71,6 +72,8 @@ pub struct EnvPolicy {
     set: BTreeMap<String, Template>,
     /// Whether the application may report to its service manager.
     notifying: bool,
+    /// Whether the application reaches its database by way of the slot's sidecar.
+    through_sidecar: bool,
 }
 
 /// Directories of the slot that its child is told of.
@@ -180,7 +183,8 @@ impl EnvPolicy {
         for entry in &block {
             check_block(entry)?;
         }
-        Ok(Self { inherit: inherit.into_iter().collect(), prefixes, block, set, notifying: false })
+        let inherit = inherit.into_iter().collect();
+        Ok(Self { inherit, prefixes, block, set, notifying: false, through_sidecar: false })
     }
 
     /// Decides whether the application learns how to report to its service manager.
@@ -190,6 +194,17 @@ impl EnvPolicy {
     pub fn notifying(mut self, allowed: bool) -> Self {
         self.notifying = allowed;
         self
+    }
+
+    /// Decides whether `DATABASE_URL` leads to the slot's sidecar, for what is said of it.
+    #[must_use]
+    pub fn through_sidecar(mut self, enabled: bool) -> Self {
+        self.through_sidecar = enabled;
+        self
+    }
+
+    fn reason_of_computed(&self, name: &str) -> &'static str {
+        if name == DATABASE_URL && self.through_sidecar { FROM_THE_SIDECAR } else { FROM_THE_SLOT }
     }
 
     /// Builds the environment of a child of this slot.
@@ -205,7 +220,7 @@ impl EnvPolicy {
         let slot = target.slot();
         let mut child = ChildEnvironment::empty();
         for (name, value) in computed(target, places) {
-            child.add(name, value, Outcome::Computed, FROM_THE_SLOT);
+            child.add(name, value, Outcome::Computed, self.reason_of_computed(name));
         }
         for (name, template) in &self.set {
             let value = Secret::new(template.render(slot));
@@ -342,7 +357,7 @@ impl EnvPolicy {
             reason: reason.to_owned(),
         };
         if COMPUTED.contains(&name) {
-            return decision(Outcome::Computed, FROM_THE_SLOT);
+            return decision(Outcome::Computed, self.reason_of_computed(name));
         }
         if self.set.contains_key(name) {
             return decision(Outcome::Set, FROM_THE_CONFIGURATION);

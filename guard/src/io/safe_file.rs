@@ -52,21 +52,29 @@ pub enum FileProblem {
 #[derive(Debug, Clone, Copy)]
 pub struct SafeFile {
     limit: usize,
-    /// Permission bits that must not be set, for a file that must be root's or the caller's.
+    /// Permission bits that must not be set, for a file that must be somebody's.
     forbidden_mode: Option<u32>,
+    /// Whose it may be beside root's and the caller's.
+    owner: Option<u32>,
 }
 
 impl SafeFile {
     /// Asks for a regular file of root or the caller, without certain permission bits.
     #[must_use]
     pub const fn of_caller(limit: usize, forbidden_mode: u32) -> Self {
-        Self { limit, forbidden_mode: Some(forbidden_mode) }
+        Self { limit, forbidden_mode: Some(forbidden_mode), owner: None }
+    }
+
+    /// As [`SafeFile::of_caller`], for a file that may be this user's as well.
+    #[must_use]
+    pub const fn of_owner(owner: u32, limit: usize, forbidden_mode: u32) -> Self {
+        Self { limit, forbidden_mode: Some(forbidden_mode), owner: Some(owner) }
     }
 
     /// Asks for a regular file of anybody: for content that is judged whoever wrote it.
     #[must_use]
     pub const fn of_anybody(limit: usize) -> Self {
-        Self { limit, forbidden_mode: None }
+        Self { limit, forbidden_mode: None, owner: None }
     }
 
     /// Reads the file through one descriptor, so that what was checked is what is read.
@@ -97,16 +105,19 @@ impl SafeFile {
             return Err(FileProblem::NotRegular);
         }
         if let Some(forbidden) = self.forbidden_mode {
-            check_owner_and_mode(stat.st_uid, stat.st_mode, forbidden)?;
+            self.check_owner(stat.st_uid)?;
+            check_mode(stat.st_mode, forbidden)?;
         }
         read_text(File::from(descriptor), stat.st_size, self.limit)
     }
+
+    fn check_owner(self, owner: u32) -> Result<(), FileProblem> {
+        let may_be = [Some(0), Some(rustix::process::geteuid().as_raw()), self.owner];
+        if may_be.contains(&Some(owner)) { Ok(()) } else { Err(FileProblem::Owner { owner }) }
+    }
 }
 
-fn check_owner_and_mode(owner: u32, mode: u32, forbidden: u32) -> Result<(), FileProblem> {
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(FileProblem::Owner { owner });
-    }
+fn check_mode(mode: u32, forbidden: u32) -> Result<(), FileProblem> {
     if mode & forbidden != 0 {
         return Err(FileProblem::Mode { mode: mode & 0o7777 });
     }

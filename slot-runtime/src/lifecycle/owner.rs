@@ -13,9 +13,10 @@ use guard::io::Root;
 use guard::path::{AbsolutePath, RelativePath};
 use guard::slot::SlotId;
 
-use super::listener::{self, Listener, Socket};
+use super::listener::{self, Listener};
 use super::process::{boot_id, descendants};
 use super::run_directory::{DIRECTORY, Run, RunDirectory};
+use crate::listening::{self, Listening};
 
 /// What every user is called that a namespace of users does not know.
 const UNMAPPED: u32 = 65_534;
@@ -40,7 +41,7 @@ pub struct Owner {
     manager: Manager,
     state: AbsolutePath,
     /// The sockets that were the slot's at the last look: while they listen, they still are.
-    known: Mutex<BTreeSet<Socket>>,
+    known: Mutex<BTreeSet<Listening>>,
 }
 
 impl Owner {
@@ -53,7 +54,7 @@ impl Owner {
     /// Looks once.
     #[must_use]
     pub fn look(&self) -> Whose {
-        let listening = listener::listening_on(self.slot.backend_port());
+        let listening = listening::on_loopback(self.slot.backend_port());
         if listening.is_empty() {
             return Whose::Nobody;
         }
@@ -66,7 +67,7 @@ impl Owner {
         whose
     }
 
-    fn judge(&self, listening: &BTreeSet<Socket>) -> Whose {
+    fn judge(&self, listening: &BTreeSet<Listening>) -> Whose {
         let run = (self.manager == Manager::Process).then(|| self.run()).flatten();
         if let Some(run) = &run {
             match listener::judge(&listener::inodes(listening), &processes(run)) {
@@ -106,10 +107,10 @@ fn processes(run: &Run) -> Vec<super::process::Process> {
 }
 
 /// Judges by the user alone; a unit's socket may have been made by the manager, which is root's.
-fn by_user(listening: &BTreeSet<Socket>, user: Option<u32>, manager: Manager) -> Whose {
+fn by_user(listening: &BTreeSet<Listening>, user: Option<u32>, manager: Manager) -> Whose {
     let Some(user) = user else { return Whose::Unknown };
     let is_own = |uid: u32| uid == user || (manager == Manager::Systemd && uid == 0);
-    if listening.iter().all(|socket| is_own(socket.uid)) { Whose::Slot } else { Whose::Foreign }
+    if listening.iter().all(|socket| is_own(socket.owner)) { Whose::Slot } else { Whose::Foreign }
 }
 
 /// Returns the processes that hold what listens on a port; `None` where they cannot be seen.
@@ -125,7 +126,8 @@ mod tests {
     #[test]
     fn the_user_of_a_socket_decides_where_processes_are_not_shown() {
         let by = |uids: &[u32], user, manager| {
-            let socket = |(inode, uid): (usize, &u32)| Socket { inode: inode as u64, uid: *uid };
+            let socket =
+                |(inode, owner): (usize, &u32)| Listening { inode: inode as u64, owner: *owner };
             by_user(&uids.iter().enumerate().map(socket).collect(), user, manager)
         };
         let (process, systemd) = (Manager::Process, Manager::Systemd);

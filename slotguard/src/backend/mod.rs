@@ -7,14 +7,14 @@ mod report;
 
 use std::time::SystemTime;
 
-use guard::config::LifecyclePolicy;
+use guard::config::{LifecyclePolicy, Manager};
 use guard::diagnostic::Denial;
 use guard::io::{LoadedConfig, environment_snapshot, load_config};
 use guard::slot::SlotId;
-use slot_runtime::StateRoot;
 use slot_runtime::lease::{self, Acting, Activity, EmbeddedStore, Generation, Mode};
 use slot_runtime::lifecycle::{Backend, KeeperProgram, Locked, Observation, RunningAs, State};
 use slot_runtime::record::{self, Assignment};
+use slot_runtime::{StateRoot, sidecar};
 use step_report::console::Console;
 use step_report::exit::ExitStatus;
 
@@ -190,7 +190,17 @@ impl Desk {
             report.warnings.extend(live.warnings.into_iter().map(ask::Said::into_warning));
         }
         report.confirmed = Some(is_known);
+        self.require_sidecar(wanted)?;
         record::write(&self.state, self.slot, wanted, "slotguard backend", SystemTime::now())
+    }
+
+    /// The wrapper asks again; a unit brings its sidecar along.
+    fn require_sidecar(&self, wanted: &Assignment) -> Result<(), Denial> {
+        let config = &self.loaded.config;
+        if !config.sidecar.enabled || config.lifecycle.manager != Manager::Process {
+            return Ok(());
+        }
+        sidecar::obtain(&config.roots, self.slot, wanted.lease_generation).map(drop)
     }
 
     fn wait(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {

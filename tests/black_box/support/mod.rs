@@ -23,4 +23,5 @@ pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod sidecar;
 pub(crate) mod systemd_box;
+pub(crate) mod talk;
 pub(crate) mod web;

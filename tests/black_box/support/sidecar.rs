@@ -90,7 +90,7 @@ impl Sidecar {
             child,
             said,
             reader: Some(reader),
-            state: server.place.path("state/preview-1/sidecar"),
+            state: server.place.path("state/sidecar/preview-1"),
             psql: server.cluster().programs().psql().to_owned(),
             _port: port,
         };
