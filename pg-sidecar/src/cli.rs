@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::{Args, Parser, Subcommand};
@@ -12,7 +13,6 @@ use step_report::logs::LogOption;
 
 use crate::counters::{SCHEMA, Status};
 use crate::place::Place;
-use crate::serve;
 use crate::settings::{Settings, require_enabled};
 
 /// Stands between a slot's backend and its database: one database, one role, no password in the backend
@@ -32,6 +32,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   pg-sidecar serve --slot preview-1
+  pg-sidecar serve --slot preview-1 --database-url-file /etc/slotguard/preview-1.url
   pg-sidecar status --slot preview-1 --format json";
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +41,7 @@ enum Command {
     ///
     /// First the server must say that it is the slot's own (`migrate-runner confirm`), and again
     /// every `[sidecar] confirm_every_s` seconds. SIGTERM lets transactions end; a second one does not.
-    Serve(Options),
+    Serve(Serve),
     /// Show how the sidecar of a slot stands
     Status(Options),
 }
@@ -54,6 +55,18 @@ struct Options {
     config: ConfigOption,
 }
 
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    options: Options,
+    /// File with the URL of the slot's database at the server, and its password
+    ///
+    /// For a service manager that hands it over; instead of `[database] password_file`. It is read
+    /// anew when the server's password has changed.
+    #[arg(long, value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+}
+
 /// Runs the program and returns how it ends.
 #[must_use]
 pub fn main() -> ExitStatus {
@@ -63,10 +76,9 @@ pub fn main() -> ExitStatus {
     };
     cli.log.start();
     let console = Rc::new(Console::new(cli.format.format));
-    let (Command::Serve(options) | Command::Status(options)) = &cli.command;
-    let outcome = match &cli.command {
-        Command::Serve(options) => serve(&console, options),
-        Command::Status(options) => status(&console, options),
+    let (outcome, options) = match &cli.command {
+        Command::Serve(serve) => (self::serve(&console, serve), &serve.options),
+        Command::Status(options) => (status(&console, options), options),
     };
     match outcome {
         Ok(()) => ExitStatus::Done,
@@ -74,12 +86,13 @@ pub fn main() -> ExitStatus {
     }
 }
 
-fn serve(console: &Rc<Console>, options: &Options) -> Result<(), Denial> {
+fn serve(console: &Rc<Console>, serve: &Serve) -> Result<(), Denial> {
+    let Serve { options, database_url_file } = serve;
     let environment = environment_snapshot()?;
     let loaded = load_config(options.config.config.as_deref(), &environment)?;
     let slot = loaded.config.slot(&options.slot)?;
-    let settings = Settings::of(slot, &loaded.config)?;
-    serve::run(console, settings, loaded, &environment)
+    let settings = Settings::of(slot, &loaded.config, database_url_file.as_deref())?;
+    crate::serve::run(console, settings, loaded, &environment)
 }
 
 fn status(console: &Console, options: &Options) -> Result<(), Denial> {

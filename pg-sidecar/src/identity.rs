@@ -9,9 +9,11 @@ use std::time::Duration;
 use guard::diagnostic::{Class, Code, Denial};
 use guard::io::LoadedConfig;
 use slot_runtime::installation::ask::{self, Live};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::exchange::{Exchange, Message};
 use crate::handshake::{Handshake, Step};
+use crate::login::UrlFile;
 use crate::message::{framed, message, put_text};
 use crate::settings::Settings;
 use crate::upstream::{LoggedIn, Owner, Upstream, words};
@@ -82,10 +84,19 @@ async fn asked(settings: &Settings, loaded: &LoadedConfig) -> Result<Live, Denia
         let message = "`migrate-runner confirm` gives no answer";
         Denial::new(Code::SiblingMissing, message, why, "an answer within 30 seconds")
     };
-    let command = ask::confirmation(settings.slot, loaded)?;
+    let url = settings.url_file.as_ref().map(UrlFile::text).transpose()?;
+    let command = ask::confirmation(settings.slot, url.is_some(), loaded)?;
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, command.output()).await {
+    let answer = async {
+        let mut running = command.spawn()?;
+        if let (Some(url), Some(mut pipe)) = (&url, running.stdin.take()) {
+            // A child that ended already says why itself.
+            let _ = pipe.write_all(url.dangerous_expose().as_bytes()).await;
+        }
+        running.wait_with_output().await
+    };
+    match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(output)) => ask::read_confirmation(&output),
         Ok(Err(error)) => Err(unanswered(error.to_string())),
         Err(_) => Err(unanswered("none in time".to_owned())),

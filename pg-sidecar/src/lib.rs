@@ -15,6 +15,7 @@ mod frames;
 pub mod handshake;
 mod holder;
 mod identity;
+mod login;
 mod message;
 mod nonce;
 mod peer;

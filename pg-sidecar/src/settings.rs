@@ -1,7 +1,7 @@
 //! What the configuration says of one slot's sidecar.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guard::config::{Config, SidecarMode};
@@ -10,6 +10,7 @@ use guard::policy::Endpoint;
 use guard::slot::SlotId;
 
 use crate::handshake::Rules;
+use crate::login::{Login, UrlFile};
 
 /// Everything that is decided before a socket opens.
 #[derive(Debug)]
@@ -18,7 +19,9 @@ pub(crate) struct Settings {
     pub(crate) mode: SidecarMode,
     pub(crate) server: ServerAddress,
     /// Where the slot's password is; there is none in the mode `peer`.
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) login: Option<Login>,
+    /// What `migrate-runner` is handed instead of what the configuration says.
+    pub(crate) url_file: Option<UrlFile>,
     pub(crate) most_sessions: u16,
     pub(crate) confirm_every: Duration,
     pub(crate) startup_keys: Vec<String>,
@@ -46,7 +49,11 @@ impl Settings {
     ///
     /// # Errors
     /// Refuses when no sidecar is configured, and when it is open which server is behind it.
-    pub(crate) fn of(slot: SlotId, config: &Config) -> Result<Self, Denial> {
+    pub(crate) fn of(
+        slot: SlotId,
+        config: &Config,
+        url_file: Option<&Path>,
+    ) -> Result<Self, Denial> {
         require_enabled(config)?;
         let policy = &config.sidecar;
         let [endpoint] = &config.database.endpoints[..] else {
@@ -64,11 +71,16 @@ impl Settings {
                 ServerAddress::Unix(PathBuf::from(directory.as_str()).join(name))
             }
         };
-        let password_file = match (policy.mode, &config.password_file) {
-            (SidecarMode::Peer, _) => None,
-            (SidecarMode::Inject, Some(file)) => Some(PathBuf::from(file.render(slot))),
-            (SidecarMode::Inject, None) => {
-                let expected = "a `[database] password_file`, or `[sidecar] mode = \"peer\"`";
+        let url_file = url_file.map(|path| UrlFile::new(path, slot, &config.database));
+        let login = match (policy.mode, &url_file, &config.password_file) {
+            (SidecarMode::Peer, ..) => None,
+            (SidecarMode::Inject, Some(file), _) => Some(Login::Url(file.clone())),
+            (SidecarMode::Inject, None, Some(file)) => {
+                Some(Login::Password(PathBuf::from(file.render(slot))))
+            }
+            (SidecarMode::Inject, None, None) => {
+                let expected = "a `[database] password_file`, `--database-url-file`, or \
+                                `[sidecar] mode = \"peer\"`";
                 return Err(refuse("no password file".to_owned(), expected));
             }
         };
@@ -76,7 +88,8 @@ impl Settings {
             slot,
             mode: policy.mode,
             server,
-            password_file,
+            login,
+            url_file,
             most_sessions: policy.most_sessions(&config.quotas),
             confirm_every: Duration::from_secs(policy.confirm_every_s.into()),
             startup_keys: policy.startup_keys.clone(),
@@ -138,14 +151,15 @@ mod tests {
     fn settings(from: &str, to: &str) -> Result<Settings, Code> {
         let text = FILE.replace(from, to);
         let config = Config::parse(&text).unwrap();
-        Settings::of("preview-2".parse().unwrap(), &config).map_err(|denial| denial.code())
+        Settings::of("preview-2".parse().unwrap(), &config, None).map_err(|denial| denial.code())
     }
 
     #[test]
     fn everything_follows_from_slot_and_configuration() {
         let settings = settings("", "").unwrap();
         assert_eq!(settings.server.to_string(), "127.0.0.1:5432");
-        assert_eq!(settings.password_file, Some("/etc/slotguard/slot_2.pw".into()));
+        let Some(Login::Password(file)) = &settings.login else { panic!("{settings:?}") };
+        assert_eq!(file.to_str(), Some("/etc/slotguard/slot_2.pw"));
         let rules = settings.rules(2);
         assert_eq!((rules.database.as_str(), rules.role.as_str()), ("app_preview_2", "slot_2"));
     }
@@ -155,7 +169,7 @@ mod tests {
         let peer = "[sidecar]\nmode = \"peer\"\nupstream_socket = \"/run/postgresql\"";
         let settings = settings("[sidecar]", peer).unwrap();
         assert_eq!(settings.server.to_string(), "/run/postgresql/.s.PGSQL.5432");
-        assert_eq!(settings.password_file, None);
+        assert!(settings.login.is_none());
     }
 
     #[test]

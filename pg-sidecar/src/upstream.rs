@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use guard::config::SidecarMode;
 use guard::diagnostic::{Code, Denial, shown};
-use guard::io::read_password;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -221,10 +220,11 @@ impl Upstream {
         if let Some(keys) = kept {
             return Ok(keys);
         }
-        let file = settings.password_file.clone().unwrap_or_default();
+        let login = settings.login.clone();
+        let login = login.ok_or_else(|| refuse(settings, "no password is configured"))?;
         let (salt, rounds) = (salt.clone(), *rounds);
         let derive = move || {
-            let password = read_password(&file)?;
+            let password = login.password()?;
             Ok(Keys::derive(password.dangerous_expose(), &salt, rounds))
         };
         // A second of rounds must not hold up the other sessions.

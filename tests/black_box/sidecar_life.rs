@@ -6,7 +6,7 @@ use guard::diagnostic::Code;
 use rustix::process::Signal;
 
 use crate::support::run::assert_whole;
-use crate::support::server::Server;
+use crate::support::server::{Server, password};
 use crate::support::sidecar::{self, Sidecar, serve};
 use crate::support::talk::Talk;
 
@@ -198,6 +198,40 @@ fn a_socket_of_another_server_is_found_out_before_anybody_is_served() {
         let refused = sidecar.psql("slot_1", "app_preview_1", &["-c", "SELECT 1"]).run();
         assert!(refused.stderr.contains("FATAL:  SG8705: "), "{refused:#?}");
     }
+    sidecar.stop();
+}
+
+/// What a service manager hands over in the place of a password file that only root can read.
+#[test]
+fn a_login_from_a_file_with_the_url_serves_as_well() {
+    let server = Server::new();
+    sidecar::configure(&server, "");
+    let config = std::fs::read_to_string(server.place.config()).unwrap();
+    let keys = config.lines().filter(|line| !line.starts_with("password_file"));
+    let without = keys.map(|line| format!("{line}\n")).collect::<String>();
+    server.place.write("slotguard.toml", 0o600, &without);
+    let file = server.place.text("secrets/preview-1.url");
+    let with = || serve(&server).format("json").and(&["--database-url-file", &file]);
+    let write = |url: &str| server.place.write("secrets/preview-1.url", 0o640, url);
+    {
+        let _port = sidecar::reserve();
+        serve(&server).format("json").run().denied(Code::SidecarUpstream);
+        with().run().denied(Code::TargetUnreadable);
+        write(&server.url(1, "app_production"));
+        with().run().denied(Code::ProductionDatabase);
+    }
+    let url = server.url(1, "app_preview_1");
+    write(&url.replace("slot_1@", &format!("slot_1:{}@", password(1))));
+    let sidecar = Sidecar::start_plain(&server, with());
+    assert_eq!(sidecar.sql("SELECT current_user"), "slot_1\n");
+    // Read anew when the server's password has changed; one without a password is none.
+    let changed = format!("{}-changed", password(1));
+    server.sql("postgres", &format!("ALTER ROLE slot_1 PASSWORD '{changed}'"));
+    write(&url);
+    let refused = sidecar.psql("slot_1", "app_preview_1", &["-c", "SELECT 1"]).run();
+    assert!(refused.stderr.contains("FATAL:  SG8702: "), "{refused:#?}");
+    write(&url.replace("slot_1@", &format!("slot_1:{changed}@")));
+    assert_eq!(sidecar.sql("SELECT 2"), "2\n");
     sidecar.stop();
 }
 

@@ -1716,7 +1716,7 @@ catalogue! {
     }
     SidecarUpstream "SG8702" Configuration {
         summary: "the configuration does not say which server is behind the sidecar",
-        condition: "`[database]` does not name exactly one loopback endpoint, a role and, unless the mode is `peer`, a password file.",
+        condition: "`[database]` does not name exactly one loopback endpoint, a role and, unless the mode is `peer`, a password file; or the URL of `--database-url-file` has no password.",
         effect: "The sidecar could only guess where sessions belong, or would speak to another host without TLS.",
         way_out: "Name one endpoint such as 127.0.0.1:5432, `role` and `password_file` under `[database]`.",
         bad: "endpoints = [\"192.0.2.1:5432\"]",

@@ -67,21 +67,32 @@ impl Said {
 /// # Errors
 /// Refuses as `migrate-runner confirm` does.
 pub fn confirm(slot: SlotId, url: Option<&Secret>, loaded: &LoadedConfig) -> Result<Live, Denial> {
-    let slot = slot.to_string();
-    let mut args = vec!["confirm", "--slot", &slot];
-    if url.is_some() {
-        args.extend(["--database-url-file", "-"]);
-    }
-    read_confirmation(&ask(&args, loaded, url)?)
+    read_confirmation(&ask(confirmation(slot, url.is_some(), loaded)?, url)?)
 }
 
-/// Prepares the same question, about the target that the configuration alone determines, for who
-/// waits for the answer in another way. [`read_confirmation`] reads it.
+/// Prepares the same question for who waits for the answer in another way. [`read_confirmation`]
+/// reads it.
+///
+/// It is about the target that the configuration alone determines, or about the URL that the caller
+/// is going to write to its standard input.
 ///
 /// # Errors
 /// Refuses when `migrate-runner` is missing or of another version.
-pub fn confirmation(slot: SlotId, loaded: &LoadedConfig) -> Result<Command, Denial> {
-    question(&["confirm", "--slot", &slot.to_string()], loaded)
+pub fn confirmation(
+    slot: SlotId,
+    url_on_stdin: bool,
+    loaded: &LoadedConfig,
+) -> Result<Command, Denial> {
+    let slot = slot.to_string();
+    let mut args = vec!["confirm", "--slot", &slot];
+    if url_on_stdin {
+        args.extend(["--database-url-file", "-"]);
+    }
+    let mut command = question(&args, loaded)?;
+    if url_on_stdin {
+        command.stdin(Stdio::piped());
+    }
+    Ok(command)
 }
 
 /// Reads the answer to [`confirmation`].
@@ -103,7 +114,7 @@ pub fn provision_check(admin: &[&str], loaded: &LoadedConfig) -> Result<Vec<Deni
         findings: Vec<Said>,
     }
     let args = [&["provision", "--check"], admin].concat();
-    let answer = last_object(&ask(&args, loaded, None)?)?;
+    let answer = last_object(&ask(question(&args, loaded)?, None)?)?;
     let check: Check =
         serde_json::from_value(answer).map_err(|error| misunderstood(&error.to_string()))?;
     Ok(check.findings.into_iter().map(Said::into_denial).collect())
@@ -124,15 +135,11 @@ fn question(args: &[&str], loaded: &LoadedConfig) -> Result<Command, Denial> {
     Ok(command)
 }
 
-fn ask(args: &[&str], loaded: &LoadedConfig, stdin: Option<&Secret>) -> Result<Output, Denial> {
+fn ask(mut command: Command, stdin: Option<&Secret>) -> Result<Output, Denial> {
     let failed = |error: std::io::Error| {
         let message = "`migrate-runner` cannot be asked";
         Denial::new(Code::SiblingMissing, message, error.to_string(), "an answer")
     };
-    let mut command = question(args, loaded)?;
-    if stdin.is_some() {
-        command.stdin(Stdio::piped());
-    }
     let mut running = command.spawn().map_err(failed)?;
     if let (Some(secret), Some(mut pipe)) = (stdin, running.stdin.take()) {
         // A child that ended already says why itself.
