@@ -314,6 +314,33 @@ fn the_scripts_start_one_command_on_one_slot() {
     assert_eq!(started("slot-release", Some("7")), released);
 }
 
+/// Leaves a configuration with the sidecar on.
+fn with_sidecar(host: &Host) {
+    let own = "version = 1\n[database]\nendpoints = [\"127.0.0.1:5432\"]\n\
+               [sidecar]\nenabled = true\n";
+    host.write(CONFIG, own);
+}
+
+#[test]
+fn with_the_sidecar_on_only_its_unit_has_the_login() {
+    let host = Host::new();
+    host.install(&["--url-files"]).run().accepted();
+    assert!(host.path("etc/systemd/system/slot-backend@.service.d/url-file.conf").is_file());
+    assert!(!host.path("etc/systemd/system/slot-pg@.service").exists());
+    with_sidecar(&host);
+    let before = host.content();
+    let denial = host.install(&["--url-files"]).format("json").run().denied(Code::Usage);
+    assert!(denial["found"].as_str().unwrap().contains("[sidecar]"), "{denial}");
+    assert_eq!(host.content(), before);
+    let outcome = host.install(&["--nftables"]).format("json").run();
+    let gone = "/etc/systemd/system/slot-backend@.service.d/url-file.conf".to_owned();
+    assert!(with_deed(&outcome, "remove").contains(&gone), "{outcome:?}");
+    let written = with_deed(&outcome, "write");
+    assert!(written.contains(&"/etc/systemd/system/slot-pg@.service".to_owned()), "{written:?}");
+    let rules = std::fs::read_to_string(host.path("etc/slotguard/slots.nft")).unwrap();
+    assert!(rules.contains("tcp dport { 5101 } accept"), "{rules}");
+}
+
 /// Finds a tool of systemd; `None`, said aloud, where there is none.
 fn tool(name: &str) -> Option<PathBuf> {
     let path = Path::new("/usr/bin").join(name);
@@ -329,10 +356,12 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
     let Some(analyze) = tool("systemd-analyze") else { return };
     let host = Host::new();
     // The verification looks for the programs that the units start.
+    with_sidecar(&host);
     host.run("install", &["--programs", "/usr/bin", "--nftables"]).run().accepted();
     let units = host.path("etc/systemd/system");
     for name in [
         "slot-backend@.service",
+        "slot-pg@.service",
         "ouroboros-web@.service",
         "slotguard-reaper.service",
         "slotguard-nftables.service",
@@ -345,6 +374,7 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
     }
     let path = format!("{}:", units.to_str().unwrap());
     let names = [
+        "slot-pg@preview-1.service",
         "slotguard-nftables.service",
         "slot-backend@preview-1.socket",
         "slotguard-preview-1.slice",
@@ -354,9 +384,11 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
         let unit = unit.unwrap().path();
         if unit.extension().is_some_and(|kind| kind == "service") {
             let text = std::fs::read_to_string(&unit).unwrap();
-            let lines = text.lines().map(|line| match line.strip_prefix("ExecStart=") {
-                Some(_) => "ExecStart=/usr/bin/true\n".to_owned(),
-                None => format!("{line}\n"),
+            let lines = text.lines().map(|line| match line.split_once('=') {
+                Some((name @ ("ExecStart" | "ExecStartPre"), _)) => {
+                    format!("{name}=/usr/bin/true\n")
+                }
+                _ => format!("{line}\n"),
             });
             std::fs::write(&unit, lines.collect::<String>()).unwrap();
         }
@@ -376,6 +408,7 @@ fn the_system_makes_a_user_and_a_private_directory_for_each_slot() {
         return;
     }
     let host = Host::new();
+    with_sidecar(&host);
     host.install(&[]).run().accepted();
     let root = format!("--root={}", host.0.text("host"));
     assert_eq!(Run::at(&sysusers, &[&root]).run().status, Some(0));
@@ -386,6 +419,11 @@ fn the_system_makes_a_user_and_a_private_directory_for_each_slot() {
         let line = passwd.lines().find(|line| line.starts_with(&format!("slot-{slot}:")));
         line.unwrap().split(':').nth(2).unwrap().parse().unwrap()
     };
+    let group = std::fs::read_to_string(host.path("etc/group")).unwrap();
+    let gid = |slot: &str| -> u32 {
+        let line = group.lines().find(|line| line.starts_with(&format!("slot-{slot}:")));
+        line.unwrap().split(':').nth(2).unwrap().parse().unwrap()
+    };
     let mut uids = Vec::new();
     for slot in ["preview-1", "preview-2", "preview-3"] {
         use std::os::unix::fs::MetadataExt as _;
@@ -393,10 +431,17 @@ fn the_system_makes_a_user_and_a_private_directory_for_each_slot() {
         let metadata = std::fs::metadata(directory).unwrap();
         assert_eq!((metadata.uid(), metadata.mode() & 0o777), (uid(slot), 0o700), "{slot}");
         uids.push(metadata.uid());
+        // The sidecar is another user, and the slot's group reads what it leaves.
+        let sidecar = host.path("var/lib/slotguard/state/sidecar").join(slot);
+        let metadata = std::fs::metadata(sidecar).unwrap();
+        assert_eq!(metadata.uid(), uid(&format!("pg-{slot}")), "{slot}");
+        assert_eq!((metadata.gid(), metadata.mode() & 0o777), (gid(slot), 0o750), "{slot}");
+        uids.push(metadata.uid());
     }
+    uids.sort_unstable();
     uids.dedup();
-    assert_eq!(uids.len(), 3, "one user for each slot");
-    for shared in ["leases", "records"] {
+    assert_eq!(uids.len(), 6, "one user for each slot and one for each sidecar");
+    for shared in ["leases", "records", "sidecar"] {
         let metadata = std::fs::metadata(host.path("var/lib/slotguard/state").join(shared));
         assert_eq!(metadata.unwrap().permissions().mode() & 0o777, 0o755, "{shared}");
     }

@@ -37,6 +37,8 @@ fn done_inside(job: &str) -> Option<BTreeMap<String, String>> {
     let programs = programs::program("slotguard").parent().unwrap().to_str().unwrap().to_owned();
     programs::program("runtime-wrapper");
     programs::program("web-surface");
+    programs::program("migrate-runner");
+    programs::program("pg-sidecar");
     let args = ["-s", "KILL", "120", "/bin/sh", script, &place.text("box"), &programs];
     let path = "/usr/sbin:/usr/bin:/sbin:/bin";
     let outcome = Run::at(Path::new("/usr/bin/timeout"), &args).with("PATH", path).run();
@@ -133,4 +135,46 @@ fn lc_2_the_installed_units_refuse_run_and_free_as_they_say() {
     let rules = if Path::new("/usr/sbin/nft").is_file() { "active" } else { "inactive" };
     expect(&[("running.rules", rules)]);
     assert!(said["running.group"].contains("/slotguard-preview-1.slice/"), "{said:#?}");
+}
+
+#[test]
+fn the_unit_of_the_sidecar_refuses_serves_and_takes_its_backend_along() {
+    if !Path::new("/usr/lib/postgresql").is_dir() || !Path::new("/usr/bin/psql").is_file() {
+        return say("SKIPPED: no server and psql where Debian has them");
+    }
+    let Some(said) = done_inside(include_str!("../units/sidecar.sh")) else { return };
+    for (name, value) in [
+        ("provisioned.status", "0"),
+        // What is no slot here, and what has no login, is refused before it starts.
+        ("unknown.AssertResult", "no"),
+        ("unknown.ActiveState", "inactive"),
+        ("no-login.AssertResult", "no"),
+        ("no-login.ActiveState", "inactive"),
+        // A refusal by the server's identity does not loop.
+        ("refused.AssertResult", "yes"),
+        ("refused.ActiveState", "failed"),
+        ("refused.Result", "exit-code"),
+        ("refused.NRestarts", "0"),
+        ("running.ActiveState", "active"),
+        ("running.user", "slot-pg-preview-1"),
+        ("running.password", "slot-pg-preview-1:slot-preview-1:640"),
+        ("running.shown", "0"),
+        ("backend.ActiveState", "active"),
+        ("backend.answer", "slot_1"),
+        ("backend.directly", "1"),
+        ("slot.password", "reads"),
+        ("other.password", "closed"),
+        ("slot.login", "closed"),
+        ("sidecar.home", "closed"),
+        ("crashed.ActiveState", "active"),
+        ("crashed.NRestarts", "1"),
+        ("crashed.backend", "another"),
+        ("crashed.answer", "slot_1"),
+        ("stopped.ActiveState", "inactive"),
+        ("stopped.Result", "success"),
+        ("stopped.backend", "inactive"),
+        ("stopped.left", "0"),
+    ] {
+        assert_eq!(said.get(name).map(String::as_str), Some(value), "{name}: {said:#?}");
+    }
 }

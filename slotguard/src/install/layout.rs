@@ -78,6 +78,10 @@ const RULES: &str = include_str!("../../../deploy/nftables/slots.nft");
 const RULES_UNIT: &str = include_str!("../../../deploy/systemd/slotguard-nftables.service");
 const RULES_NEEDED: &str = include_str!("../../../deploy/systemd/backend-nftables.conf");
 const URL_FILE: &str = include_str!("../../../deploy/systemd/backend-url-file.conf");
+const SIDECAR: &str = include_str!("../../../deploy/systemd/slot-pg@.service");
+const SIDECAR_NEEDED: &str = include_str!("../../../deploy/systemd/backend-sidecar.conf");
+const SIDECAR_USERS: &str = include_str!("../../../deploy/sysusers.d/slotguard-sidecar.conf");
+const SIDECAR_DIRECTORIES: &str = include_str!("../../../deploy/tmpfiles.d/slotguard-sidecar.conf");
 const SCRIPT: &str = include_str!("../../../deploy/scripts/slot-verb");
 
 /// What an installation has beside what every one has.
@@ -87,6 +91,8 @@ pub(super) struct Extras {
     pub(super) database_ports: Option<Vec<u16>>,
     /// Units take the database URL from a file of root's.
     pub(super) url_files: bool,
+    /// Backends reach their database by a sidecar of each slot.
+    pub(super) sidecar: bool,
 }
 
 /// Lists every file of an installation for these slots.
@@ -114,6 +120,9 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths, extras: &Extras) -> Vec<File
         let path = format!("{UNITS}/slot-backend@.service.d/url-file.conf");
         files.push(file(path, URL_FILE.to_owned()));
     }
+    if extras.sidecar {
+        files.extend(sidecar(slots));
+    }
     files.extend(SCRIPTS.iter().map(|script| script.file(paths)));
     for file in &mut files {
         file.content = file
@@ -140,9 +149,23 @@ fn web_slot(slot: SlotId) -> File {
     file(path, for_slot(WEB_SLOT, slot))
 }
 
+/// A unit and a user for the sidecar of each slot; the backend's unit brings its sidecar along.
+fn sidecar(slots: &SlotSet) -> [File; 4] {
+    let needed = format!("{UNITS}/slot-backend@.service.d/sidecar.conf");
+    [
+        file(format!("{UNITS}/slot-pg@.service"), SIDECAR.to_owned()),
+        file(needed, SIDECAR_NEEDED.to_owned()),
+        file("/etc/sysusers.d/slotguard-sidecar.conf".to_owned(), per_slot(SIDECAR_USERS, slots)),
+        file(
+            "/etc/tmpfiles.d/slotguard-sidecar.conf".to_owned(),
+            per_slot(SIDECAR_DIRECTORIES, slots),
+        ),
+    ]
+}
+
 fn network_rules(slots: &SlotSet, database_ports: &[u16]) -> [File; 3] {
-    let ports: Vec<String> = database_ports.iter().map(u16::to_string).collect();
-    let rules = per_slot(RULES, slots).replace("{database_ports}", &ports.join(", "));
+    let ports: String = database_ports.iter().map(|port| format!("{port}, ")).collect();
+    let rules = per_slot(RULES, slots).replace("{database_ports}", &ports);
     let needed = format!("{UNITS}/slot-backend@.service.d/nftables.conf");
     [
         file(NETWORK_RULES.to_owned(), rules),
@@ -261,7 +284,7 @@ mod tests {
     }
 
     fn everything() -> Extras {
-        Extras { database_ports: Some(vec![5432, 5433]), url_files: true }
+        Extras { database_ports: Some(vec![5432, 5433]), url_files: true, sidecar: true }
     }
 
     fn content(name: &str) -> String {
@@ -304,6 +327,23 @@ mod tests {
         assert!(rules.contains("tcp dport { 5432, 5433, 5103 } accept"), "{rules}");
         let without = files(&SlotSet::default(), &paths(), &Extras::default());
         assert!(!without.iter().any(|file| file.path.contains("nft")));
+    }
+
+    #[test]
+    fn the_sidecar_has_a_unit_and_users_only_where_it_is_on() {
+        assert!(content("slot-pg@.service").contains("/opt/slotguard/bin/pg-sidecar serve --slot"));
+        let users = content("sysusers.d/slotguard-sidecar.conf");
+        assert!(users.contains("u slot-pg-preview-3 ") && !users.contains("preview-2"), "{users}");
+        let directories = content("tmpfiles.d/slotguard-sidecar.conf");
+        let own = "d /srv/state/sidecar/preview-1 0750 slot-pg-preview-1 slot-preview-1 -";
+        assert!(directories.contains(own), "{directories}");
+        let without = files(&SlotSet::default(), &paths(), &Extras::default());
+        assert!(!without.iter().any(|file| file.path.contains("sidecar")));
+        // A sidecar is the only database that its slot's user reaches.
+        let ports = Extras { database_ports: Some(Vec::new()), ..everything() };
+        let rules = files(&SlotSet::default(), &paths(), &ports);
+        let rules = rules.into_iter().find(|file| file.path == NETWORK_RULES).unwrap().content;
+        assert!(rules.contains("tcp dport { 5102 } accept"), "{rules}");
     }
 
     #[test]

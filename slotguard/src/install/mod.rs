@@ -48,7 +48,7 @@ pub(crate) struct Install {
     /// Units take the database URL from /etc/slotguard/preview-<n>.url, which only root can read
     ///
     /// For databases with passwords: the slot's own user could not read root's file. Backends then do
-    /// not start without it.
+    /// not start without it. Not with `[sidecar] enabled`, where sidecars take that file.
     #[arg(long)]
     url_files: bool,
 }
@@ -114,8 +114,12 @@ fn do_install(console: &Console, options: &Install) -> Result<(), Denial> {
         state: config.roots.state.clone(),
     };
     paths.require_plain()?;
+    let sidecar = config.sidecar.enabled;
+    if sidecar && options.url_files {
+        return Err(refuse_url_files());
+    }
     let database_ports = options.nftables.then(|| database_ports(&config)).transpose()?;
-    let extras = Extras { database_ports, url_files: options.url_files };
+    let extras = Extras { database_ports, url_files: options.url_files, sidecar };
     let files = layout::files(config.slots(), &paths, &extras);
     let before = Manifest::read(&tree)?;
     let plan = plan::install(&tree, &files, before.as_ref())?;
@@ -168,8 +172,23 @@ fn configured(root: &Path, environment: &Environment) -> Result<Config, Denial> 
     }
 }
 
-/// Returns the ports that a slot's user may connect to; an unknown one cannot be allowed.
+/// With the sidecar on, a backend must not have what its sidecar logs in with.
+fn refuse_url_files() -> Denial {
+    Denial::new(
+        Code::Usage,
+        "`--url-files` would hand each backend the login that its sidecar holds",
+        "`--url-files` while `[sidecar] enabled` is true",
+        "one of the two",
+    )
+    .help("Leave it out: `slot-pg@` takes /etc/slotguard/preview-<n>.url by itself.")
+}
+
+/// Returns the ports of servers that a slot's user may connect to; an unknown one cannot be allowed,
+/// and none is needed beside a sidecar.
 fn database_ports(config: &Config) -> Result<Vec<u16>, Denial> {
+    if config.sidecar.enabled {
+        return Ok(Vec::new());
+    }
     let mut ports: Vec<u16> =
         config.database.endpoints.iter().map(|endpoint| endpoint.port).collect();
     ports.sort_unstable();
