@@ -13,7 +13,7 @@ use crate::options::Doctor;
 use crate::{ask, sibling};
 
 /// Programs that must stand beside this one.
-const SIBLINGS: [&str; 2] = ["migrate-runner", "runtime-wrapper"];
+const SIBLINGS: [&str; 4] = ["migrate-runner", "runtime-wrapper", "pg-sidecar", "web-surface"];
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

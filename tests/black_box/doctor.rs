@@ -5,6 +5,7 @@
 use guard::diagnostic::Code;
 use serde_json::Value;
 
+use crate::support::programs;
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 
@@ -98,6 +99,30 @@ fn the_doctor_names_what_needs_mending() {
     assert_eq!(findings("database of preview-1"), 0);
     assert_eq!(findings("database of preview-2"), 1);
     assert_eq!(findings("database of preview-3"), 1);
+}
+
+#[test]
+fn the_doctor_misses_every_program_that_is_not_there() {
+    let server = Server::new();
+    let siblings = ["migrate-runner", "pg-sidecar", "runtime-wrapper", "web-surface"];
+    for name in siblings.iter().chain(&["slotguard"]) {
+        server.place.install(&programs::program(name), &format!("bin/{name}"));
+    }
+    let checked = || {
+        let args = ["doctor", "--config", &server.place.config()];
+        let outcome = Run::at(&server.place.path("bin/slotguard"), &args).format("json").run();
+        outcome.objects()[0]["checks"][0].clone()
+    };
+    assert_eq!(checked()["state"], "ok");
+    for name in siblings {
+        let path = server.place.path(&format!("bin/{name}"));
+        let aside = path.with_extension("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        let programs = checked();
+        assert_eq!(programs["findings"].as_array().unwrap().len(), 1, "{name}: {programs}");
+        assert_eq!(programs["findings"][0]["code"], Code::SiblingMissing.id(), "{programs}");
+        std::fs::rename(&aside, &path).unwrap();
+    }
 }
 
 #[test]
