@@ -2,8 +2,6 @@
 
 use std::io;
 
-use tokio::io::AsyncWriteExt as _;
-
 use crate::stream::Stream;
 
 /// A socket and what was read of it beyond the present message.
@@ -38,7 +36,7 @@ impl Exchange {
 
     /// Sends bytes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.say(bytes).await
     }
 
     /// Reads the next message.

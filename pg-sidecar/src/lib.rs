@@ -27,4 +27,5 @@ mod session;
 mod settings;
 mod sidecar;
 mod stream;
+mod tls;
 mod upstream;

@@ -117,10 +117,14 @@ impl Pump {
                 Poll::Ready(Ok(())) => {
                     up.closed = true;
                     // A server that is gone already is noticed in the other direction.
-                    let _ = Pin::new(server).poll_shutdown(context);
+                    let _ = Pin::new(&mut *server).poll_shutdown(context);
                 }
                 Poll::Pending => {}
             }
+        }
+        for side in [&mut *client, &mut *server] {
+            // TLS keeps what its socket could not take. An end is noticed by who reads.
+            let _ = Pin::new(side).poll_flush(context);
         }
         let reached = match until {
             Until::End => false,

@@ -11,6 +11,7 @@ use guard::slot::SlotId;
 
 use crate::handshake::Rules;
 use crate::login::{Login, UrlFile};
+use crate::tls::Tls;
 
 /// Everything that is decided before a socket opens.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) slot: SlotId,
     pub(crate) mode: SidecarMode,
     pub(crate) server: ServerAddress,
+    /// What the server must prove beside its login.
+    pub(crate) tls: Option<Tls>,
     /// Where the slot's password is; there is none in the mode `peer`.
     pub(crate) login: Option<Login>,
     /// What `migrate-runner` is handed instead of what the configuration says.
@@ -60,7 +63,8 @@ impl Settings {
             let found = format!("{} endpoints", config.database.endpoints.len());
             return Err(refuse(found, "exactly one `[database] endpoints`"));
         };
-        let tcp = loopback(endpoint)?;
+        let tls = policy.tls.as_ref().map(|tls| Tls::new(tls, endpoint)).transpose()?;
+        let tcp = address(endpoint, tls.is_some())?;
         let Some(role) = &config.database.role else {
             return Err(refuse("no `[database] role`".to_owned(), "the role of the slots"));
         };
@@ -88,6 +92,7 @@ impl Settings {
             slot,
             mode: policy.mode,
             server,
+            tls,
             login,
             url_file,
             most_sessions: policy.most_sessions(&config.quotas),
@@ -122,12 +127,15 @@ pub(crate) fn require_enabled(config: &Config) -> Result<(), Denial> {
     Err(Denial::new(Code::SidecarOff, message, "`[sidecar] enabled` is not true", expected))
 }
 
-/// There is no TLS here, so the server must be on this host.
-fn loopback(endpoint: &Endpoint) -> Result<SocketAddr, Denial> {
+/// Without TLS the server must be on this host.
+fn address(endpoint: &Endpoint, proves_itself: bool) -> Result<SocketAddr, Denial> {
     let address = endpoint.to_string().parse::<SocketAddr>();
     match address {
-        Ok(address) if endpoint.is_loopback_address() => Ok(address),
-        _ => Err(refuse(format!("`{endpoint}`"), "a loopback endpoint such as 127.0.0.1:5432")),
+        Ok(address) if proves_itself || endpoint.is_loopback_address() => Ok(address),
+        _ => {
+            let expected = "a loopback endpoint such as 127.0.0.1:5432, or a `[sidecar] tls_ca`";
+            Err(refuse(format!("`{endpoint}`"), expected))
+        }
     }
 }
 
@@ -173,6 +181,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_server_that_proves_itself_may_be_elsewhere() {
+        let elsewhere = Endpoint::parse("192.0.2.1:5432").unwrap();
+        assert_eq!(address(&elsewhere, false).unwrap_err().code(), Code::SidecarUpstream);
+        assert_eq!(address(&elsewhere, true).unwrap().to_string(), "192.0.2.1:5432");
+        let here = Endpoint::parse("[::1]:5432").unwrap();
+        assert_eq!(address(&here, false).unwrap().to_string(), "[::1]:5432");
+    }
+
+    #[test]
     fn what_is_open_is_refused() {
         let password = "password_file = \"/etc/slotguard/slot_{slot}.pw\"";
         let remote = "[\"192.0.2.1:5432\"]\nsystem_identifier = \"7\"";
@@ -184,6 +201,7 @@ mod tests {
             ("[\"127.0.0.1:5432\"]", "[]", Code::SidecarUpstream),
             ("role = \"slot_{slot}\"", "", Code::SidecarUpstream),
             (password, "", Code::SidecarUpstream),
+            ("[sidecar]", "[sidecar]\ntls_ca = \"/nonexistent/ca.pem\"", Code::SidecarUpstream),
         ] {
             assert_eq!(settings(from, to).unwrap_err(), code, "{to}");
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use guard::config::SidecarMode;
 use guard::diagnostic::{Code, Denial, shown};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::{Exchange, Message};
@@ -106,7 +105,13 @@ impl Upstream {
         let connecting = async {
             match &settings.server {
                 ServerAddress::Tcp(address) => {
-                    Ok((Stream::tcp(TcpStream::connect(address).await?)?, None))
+                    let stream = Stream::tcp(TcpStream::connect(address).await?)?;
+                    match (stream, &settings.tls) {
+                        (Stream::Tcp(stream), Some(tls)) => {
+                            Ok((Stream::Tls(Box::new(tls.begin(stream).await?)), None))
+                        }
+                        (stream, _) => Ok((stream, None)),
+                    }
                 }
                 ServerAddress::Unix(path) => {
                     let stream = UnixStream::connect(path).await?;
@@ -116,9 +121,11 @@ impl Upstream {
             }
         };
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let (stream, found) =
-            connected.map_err(|error: io::Error| refuse(settings, &error.to_string()))?;
+        let connected = connected.unwrap_or_else(|_| Err(Unconnected::late()));
+        let (stream, found) = connected.map_err(|why| match why {
+            Unconnected::Refused(denial) => denial,
+            Unconnected::Failed(error) => refuse(settings, &error.to_string()),
+        })?;
         match (owner, found, self.owner.get()) {
             // Whoever could put another socket in the place of the server's is another user.
             (Owner::AsProved, Some(found), Some(proved)) if found != proved => {
@@ -239,11 +246,38 @@ impl Upstream {
             let (mut stream, _) = connected.map_err(io::Error::other)?;
             let code = CANCEL.to_be_bytes();
             let content = [&code[..], &key.process.to_be_bytes(), &key.secret].concat();
-            stream.write_all(&framed(&content)).await?;
+            stream.say(&framed(&content)).await?;
             stream.read_some().await
         };
         // A request that comes too late is none, whoever asks.
         let _ = tokio::time::timeout(PATIENCE, asking).await;
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum Unconnected {
+    /// What answers is not to be used.
+    Refused(Denial),
+    /// Nothing answers, or not to the end.
+    Failed(io::Error),
+}
+
+impl Unconnected {
+    fn late() -> Self {
+        Self::Failed(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl From<Denial> for Unconnected {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
+impl From<io::Error> for Unconnected {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
     }
 }
 

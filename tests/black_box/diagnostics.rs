@@ -1015,9 +1015,9 @@ fn a_command_line_that_cannot_be_read_repeats_no_secret() {
     }
 }
 
-/// Those of the wire, which a client hears: in `sidecar_refusals`, `sidecar_life`, `sidecar_backend` and
-/// `sidecar_lease`.
-const SIDECAR: [Code; 21] = [
+/// Those of the wire, which a client hears: in `sidecar_refusals`, `sidecar_life`, `sidecar_backend`,
+/// `sidecar_lease` and `sidecar_tls`.
+const SIDECAR: [Code; 22] = [
     Code::SidecarOff,
     Code::SidecarUpstream,
     Code::SidecarListen,
@@ -1039,6 +1039,7 @@ const SIDECAR: [Code; 21] = [
     Code::WireUnconfirmed,
     Code::SidecarDemanded,
     Code::WireLease,
+    Code::SidecarTls,
 ];
 
 /// Codes that no run of a program can show here, and why.

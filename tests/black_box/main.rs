@@ -41,6 +41,7 @@ mod sidecar_drivers;
 mod sidecar_lease;
 mod sidecar_life;
 mod sidecar_refusals;
+mod sidecar_tls;
 mod sidecar_wire;
 mod status;
 mod stream;

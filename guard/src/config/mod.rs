@@ -27,7 +27,7 @@ pub use deploy::DeployPolicy;
 pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
 pub use publish::Publish;
-pub use sidecar::{SidecarMode, SidecarPolicy};
+pub use sidecar::{SidecarMode, SidecarPolicy, SidecarTls};
 
 /// Where slot records, leases and private homes live when nothing is configured.
 const DEFAULT_STATE_ROOT: &str = "/var/lib/slotguard/state";

@@ -27,11 +27,22 @@ pub struct SidecarPolicy {
     pub mode: SidecarMode,
     /// The directory of the server's Unix socket; `None` is TCP.
     pub upstream_socket: Option<AbsolutePath>,
+    /// How the server proves by TLS who it is; `None` is a connection in clear, within this host.
+    pub tls: Option<SidecarTls>,
     /// Names of start-up settings that a client may send beside the usual ones.
     pub startup_keys: Vec<String>,
     /// How often the server must say again who it is, in seconds.
     pub confirm_every_s: u16,
     max_sessions: Option<u16>,
+}
+
+/// TLS towards the server: always with a certificate that is verified as a whole, never less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarTls {
+    /// A file with the certificates of the only authorities that are believed.
+    pub ca: AbsolutePath,
+    /// The name in the server's certificate; `None` is the address of the endpoint.
+    pub server_name: Option<String>,
 }
 
 impl SidecarPolicy {
@@ -51,6 +62,7 @@ impl Default for SidecarPolicy {
             enabled: false,
             mode: SidecarMode::default(),
             upstream_socket: None,
+            tls: None,
             startup_keys: Vec::new(),
             confirm_every_s: 60,
             max_sessions: None,
@@ -66,6 +78,8 @@ pub(super) struct RawSidecar {
     #[serde(default)]
     mode: SidecarMode,
     upstream_socket: Option<String>,
+    tls_ca: Option<String>,
+    tls_server_name: Option<String>,
     max_sessions: Option<u16>,
     #[serde(default)]
     startup_keys: Vec<String>,
@@ -85,6 +99,11 @@ pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
         let expected = "an `upstream_socket`: only on a Unix socket the server sees who connects";
         return Err(refuse_value("[sidecar] mode", "\"peer\" alone", expected));
     }
+    let tls = parse_tls(raw.tls_ca, raw.tls_server_name)?;
+    if tls.is_some() && socket.is_some() {
+        let expected = "either TLS or an `upstream_socket`, on which there is none";
+        return Err(refuse_value("[sidecar] tls_ca", "beside an `upstream_socket`", expected));
+    }
     let number = |key: &str, value: Option<u16>, least, most| match value {
         Some(value) if value < least || value > most => {
             let expected = format!("a number from {least} to {most}");
@@ -97,6 +116,7 @@ pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
         enabled: raw.enabled,
         mode: raw.mode,
         upstream_socket: socket,
+        tls,
         startup_keys: parse_keys(raw.startup_keys)?,
         confirm_every_s: every.unwrap_or(default.confirm_every_s),
         max_sessions: number("max_sessions", raw.max_sessions, 1, 1000)?,
@@ -110,6 +130,44 @@ fn parse_socket(text: &str) -> Result<AbsolutePath, Denial> {
     let path = AbsolutePath::parse(text).ok().filter(|_| text.len() <= LONGEST_SOCKET_DIRECTORY);
     let expected = "the absolute path of a directory, such as \"/run/postgresql\"";
     path.ok_or_else(|| refuse_value("[sidecar] upstream_socket", text, expected))
+}
+
+fn parse_tls(
+    ca: Option<String>,
+    server_name: Option<String>,
+) -> Result<Option<SidecarTls>, Denial> {
+    let Some(ca) = ca else {
+        return match server_name {
+            None => Ok(None),
+            Some(name) => {
+                let expected = "a `tls_ca` beside it, since nobody else is believed";
+                Err(refuse_value("[sidecar] tls_server_name", &name, expected))
+            }
+        };
+    };
+    let expected = "the absolute path of a file with certificates";
+    let path = AbsolutePath::parse(&ca);
+    let ca = path.map_err(|_| refuse_value("[sidecar] tls_ca", &ca, expected))?;
+    match server_name {
+        Some(name) if !is_server_name(&name) => {
+            let expected = "a host name in lower case, such as \"db.internal\"";
+            Err(refuse_value("[sidecar] tls_server_name", &name, expected))
+        }
+        server_name => Ok(Some(SidecarTls { ca, server_name })),
+    }
+}
+
+/// A plain name: no address, which the endpoint has, and no pattern, which only a certificate has.
+fn is_server_name(name: &str) -> bool {
+    let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(byte)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn parse_keys(keys: Vec<String>) -> Result<Vec<String>, Denial> {
@@ -154,6 +212,23 @@ mod tests {
             ("mode = \"inject\"", "mode = \"peer\""),
             ("mode = \"peer\"\nupstream_socket = \"/run/postgresql\"", "mode = \"relay\""),
             ("upstream_socket = \"/run/postgresql\"", "upstream_socket = \"run/postgresql\""),
+            ("tls_ca = \"/etc/ca.pem\"", "tls_ca = \"ca.pem\""),
+            (
+                "tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"db-1.internal\"",
+                "tls_server_name = \"db-1.internal\"",
+            ),
+            (
+                "tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"db\"",
+                "tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"*.internal\"",
+            ),
+            (
+                "tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"1.db\"",
+                "tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"192.0.2.1\"",
+            ),
+            (
+                "upstream_socket = \"/run/postgresql\"",
+                "upstream_socket = \"/run/postgresql\"\ntls_ca = \"/etc/ca.pem\"",
+            ),
             ("max_sessions = 1", "max_sessions = 0"),
             ("max_sessions = 1000", "max_sessions = 1001"),
             ("confirm_every_s = 1", "confirm_every_s = 0"),

@@ -1716,9 +1716,9 @@ catalogue! {
     }
     SidecarUpstream "SG8702" Configuration {
         summary: "the configuration does not say which server is behind the sidecar",
-        condition: "`[database]` does not name exactly one loopback endpoint, a role and, unless the mode is `peer`, a password file; or the URL of `--database-url-file` has no password.",
+        condition: "`[database]` does not name exactly one endpoint (a loopback one, unless `[sidecar] tls_ca` names a readable file of certificates), a role and, unless the mode is `peer`, a password file; or the URL of `--database-url-file` has no password.",
         effect: "The sidecar could only guess where sessions belong, or would speak to another host without TLS.",
-        way_out: "Name one endpoint such as 127.0.0.1:5432, `role` and `password_file` under `[database]`.",
+        way_out: "Name one endpoint such as 127.0.0.1:5432, or `[sidecar] tls_ca` for one elsewhere; `role` and `password_file` under `[database]`.",
         bad: "endpoints = [\"192.0.2.1:5432\"]",
         good: "endpoints = [\"127.0.0.1:5432\"]",
     }
@@ -1873,6 +1873,14 @@ catalogue! {
         way_out: "Renew a lease before it ends (`slotguard slot renew`); claim the slot anew and start its backend under the new generation.",
         bad: "a session of generation 4 after `slotguard slot release --lease 4`",
         good: "the same session after `slotguard slot renew --lease 4`",
+    }
+    SidecarTls "SG8727" Denied {
+        summary: "the server does not prove by TLS who it is",
+        condition: "With `[sidecar] tls_ca`, the server declines TLS, or its certificate is not of that authority, not for `tls_server_name` (or the endpoint's address), or not valid now.",
+        effect: "The slot's login would be used, and its data sent, on a connection that somebody else may read or answer.",
+        way_out: "Switch `ssl` on at the server; name the authority of its certificate in `tls_ca` and the name in it in `tls_server_name`.",
+        bad: "tls_ca of another authority than the server's",
+        good: "tls_ca of the server's authority, with a certificate for the endpoint's address",
     }
     FrontendAddress "SG8801" Denied {
         summary: "the built frontend names an address past its own /api",
