@@ -804,9 +804,9 @@ catalogue! {
     }
     MigrationName "SG6002" BadData {
         summary: "a migration's file name cannot be read",
-        condition: "A `.sql` file is not named `V<number>__<name>.sql`, with letters, digits and `_` in the name and a number that fits 63 bits.",
-        effect: "refinery skips such a file without a word.",
-        way_out: "Rename the file.",
+        condition: "A file is not named as its layout has it: for refinery a `.sql` file is `V<number>__<name>.sql`, with letters, digits and `_` in the name and a number that fits 63 bits.",
+        effect: "refinery and other tools skip such a file without a word.",
+        way_out: "Rename the file; if the directory belongs to another tool, name that with `--layout`.",
         bad: "V2_add_orders.sql",
         good: "V2__add_orders.sql",
     }
@@ -893,7 +893,7 @@ catalogue! {
     MigrationBlocked "SG6013" Busy {
         summary: "a migration waited in vain for a lock",
         condition: "A statement waited for a lock longer than `--lock-timeout`, again and again for as long as `--retry-for`.",
-        effect: "The migration is rolled back. It does not wait longer, because everybody who comes later queues behind it.",
+        effect: "The migration is rolled back, or half applied where it runs statement by statement. It does not wait longer, because everybody who comes later queues behind it.",
         way_out: "End the session that is named, or stop the slot's backend, and try again.",
         bad: "a backend that holds a transaction open for minutes",
         good: "short transactions",
@@ -909,7 +909,7 @@ catalogue! {
     RunInterrupted "SG6015" Busy {
         summary: "a run was interrupted",
         condition: "SIGINT, SIGTERM or SIGHUP came while `apply` waited or ran.",
-        effect: "The migration that ran is rolled back and the lock is free; the versions before it stay applied.",
+        effect: "The migration that ran is rolled back, or half applied where it runs statement by statement; the lock is free, and the versions before it stay applied.",
         way_out: "Apply again; it goes on from there.",
         bad: "Ctrl-C while a migration runs",
         good: "a run to the end",
@@ -1068,11 +1068,11 @@ catalogue! {
     }
     NotInTransaction "SG6219" BadData {
         summary: "a statement cannot run in a transaction",
-        condition: "A migration has a statement that the server refuses inside of a transaction, such as `CREATE INDEX CONCURRENTLY` or `VACUUM`.",
-        effect: "It would fail each time, because each migration runs in a transaction.",
-        way_out: "Use the form without `CONCURRENTLY`; previews have no traffic to wait for.",
-        bad: "CREATE INDEX CONCURRENTLY i ON a (b);",
-        good: "CREATE INDEX i ON a (b);",
+        condition: "A body, a `DO` block, an executed text or a file of seed data has a statement that the server refuses inside of a transaction, such as `CREATE INDEX CONCURRENTLY` or `VACUUM`.",
+        effect: "It would fail each time: what is around it is a transaction.",
+        way_out: "Put the statement by itself into a migration, which then runs statement by statement; or use the form without `CONCURRENTLY`.",
+        bad: "DO $$ BEGIN EXECUTE 'VACUUM a'; END $$;",
+        good: "VACUUM a;",
     }
     PsqlCommand "SG6220" BadData {
         summary: "a command of psql is in a migration",
@@ -2025,5 +2025,85 @@ catalogue! {
         way_out: "Send one JSON object a line with these keys only.",
         bad: "{\"slto\":\"preview-1\"}",
         good: "{\"id\":1,\"slot\":\"preview-1\",\"url\":\"postgresql://…\",\"env\":{}}",
+    }
+    LayoutUnclear "SG9041" BadData {
+        summary: "a directory can be read as more than one layout",
+        condition: "The names in the directory of `--migrations` belong to different tools, or to one whose files two tools would run differently.",
+        effect: "Read as the wrong one, a file that undoes a migration would run as one, or one would be left out.",
+        way_out: "Say what it is with `--layout NAME`, or with `[publish] layout` for a publish; keep the files of one tool in a directory.",
+        bad: "V1__a.sql beside 20260102030405_b.up.sql",
+        good: "the same with --layout flyway, and the other file elsewhere",
+    }
+    LayoutUnsupported "SG9042" BadData {
+        summary: "a part of a layout is not supported",
+        condition: "A Flyway directory holds repeatable migrations (`R__`), baselines (`B`), callbacks, placeholders (`${…}`) or sub-directories with migrations, or a `.conf` file with more than `executeInTransaction`.",
+        effect: "Left out without a word, the preview would have another schema than production.",
+        way_out: "Make a repeatable migration a versioned one, replace placeholders by what they stand for, or remove what is named.",
+        bad: "R__views.sql",
+        good: "V7__views.sql",
+    }
+    LayoutMalformed "SG9043" BadData {
+        summary: "a migration does not follow its layout",
+        condition: "A dbmate file is without `-- migrate:up` or `-- migrate:down`, has them in another order or statements in front; a diesel directory has no `up.sql` or an unreadable `metadata.toml`, a Prisma directory no `migration.sql`; a file beside them belongs to none.",
+        effect: "What runs and what only undoes would be a guess.",
+        way_out: "Write the file as its tool writes it; the name that is given says which.",
+        bad: "a dbmate file without `-- migrate:down`",
+        good: "-- migrate:up, statements, -- migrate:down",
+    }
+    TransactionMixed "SG9051" BadData {
+        summary: "a migration mixes statements that need no transaction with others",
+        condition: "A file has a statement that the server refuses inside of a transaction, such as `CREATE INDEX CONCURRENTLY`, and others that a transaction would keep together.",
+        effect: "The file would run statement by statement, and a failure would leave a part of it that nobody asked for.",
+        way_out: "Put the statements into files of their own, or say that a part may stay: `-- slotguard: no-transaction` in front of everything.",
+        bad: "DELETE FROM a; CREATE INDEX CONCURRENTLY i ON a (b);",
+        good: "CREATE INDEX CONCURRENTLY i ON a (b);",
+    }
+    TransactionBound "SG9052" BadData {
+        summary: "a statement means nothing without a transaction or its session",
+        condition: "A file that runs statement by statement has `SET LOCAL`, `SET CONSTRAINTS`, `LOCK`, a temporary object, a cursor or a prepared statement.",
+        effect: "It would have no effect, or would be gone when the migration is resumed in another session.",
+        way_out: "Use `SET`, which is repeated before each statement; put the rest into a migration that runs in a transaction.",
+        bad: "SET LOCAL lock_timeout = '1s'; CREATE INDEX CONCURRENTLY i ON a (b);",
+        good: "SET lock_timeout = '1s'; CREATE INDEX CONCURRENTLY i ON a (b);",
+    }
+    IndexUnnamed "SG9053" BadData {
+        summary: "an index that is made concurrently has no name",
+        condition: "`CREATE INDEX CONCURRENTLY` leaves the name of the index to the server.",
+        effect: "After an interruption nobody could tell which index is this one, and it would be made twice.",
+        way_out: "Name the index.",
+        bad: "CREATE INDEX CONCURRENTLY ON a (b);",
+        good: "CREATE INDEX CONCURRENTLY a_b_idx ON a (b);",
+    }
+    HalfAppliedChanged "SG9054" BadData {
+        summary: "the file of a half-applied migration has changed",
+        condition: "A migration that runs statement by statement was interrupted or failed, and its file is another one now, or is gone.",
+        effect: "Which of its statements have run would be a guess.",
+        way_out: "Restore the file as it ran and apply again, then put the change into a new migration; or take a fresh database with `migrate-runner reset`.",
+        bad: "V2__index.sql edited after its second statement failed",
+        good: "V2__index.sql as it was, applied again",
+    }
+    HalfApplied "SG9055" BadData {
+        summary: "a migration is half applied",
+        condition: "`adopt --migrations` meets a database in which a migration that runs statement by statement has not come to its end.",
+        effect: "It would be recorded as applied although a part of it is missing.",
+        way_out: "Run `migrate-runner apply`, which goes on from there; then adopt.",
+        bad: "adopt after an interrupted apply",
+        good: "apply to the end",
+    }
+    ProgressUnreadable "SG9056" BadData {
+        summary: "how far a migration came cannot be read",
+        condition: "The table `slotguard_migration_progress` is not the slot's own plain table, has rows that are not ours, or speaks of a version that is recorded as applied.",
+        effect: "A statement would run twice, or never.",
+        way_out: "Find out who writes that table; take a fresh database with `migrate-runner reset`.",
+        bad: "a row that somebody else wrote",
+        good: "the table as migrate-runner writes it",
+    }
+    StatementFailed "SG9057" BadData {
+        summary: "a statement failed, and the ones before it stay",
+        condition: "The server refused a statement of a migration that runs statement by statement.",
+        effect: "The migration is half applied; an index that was being built may be left invalid, and is named.",
+        way_out: "Remove the cause and apply again: invalid indexes are dropped and the migration goes on at this statement. To change the file itself, take a fresh database with `migrate-runner reset`.",
+        bad: "CREATE UNIQUE INDEX CONCURRENTLY over values that stand twice",
+        good: "the same once the values differ",
     }
 }

@@ -13,9 +13,11 @@ pub(super) struct Cursor<'s, 'a> {
 
 /// A name with the schema in front of it, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Path {
-    pub(super) schema: Option<String>,
-    pub(super) name: String,
+pub struct Path {
+    /// The schema, if one is written.
+    pub schema: Option<String>,
+    /// The name, without its quotes.
+    pub name: String,
 }
 
 impl<'s, 'a> Cursor<'s, 'a> {

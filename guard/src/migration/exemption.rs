@@ -4,7 +4,8 @@
 //! decide about it, and nothing else. A comment without a reason, or one that exempts nothing, is a
 //! finding of its own: it would exempt something else one day.
 
-use super::source::Source;
+use super::execution::says_so;
+use super::source::{Comment, Source};
 use crate::diagnostic::Code;
 
 const MARK: &str = "slotguard:";
@@ -31,7 +32,7 @@ impl Exemptions {
     pub(super) fn collect(&mut self, source: &Source<'_>) {
         for comment in &source.comments {
             let at = source.in_file(comment.start);
-            let Some(text) = marked(source.comment(comment)) else { continue };
+            let Some(text) = exempting(source, comment) else { continue };
             if self.all.iter().all(|exemption| exemption.at != at) {
                 self.all.push(Exemption { at, reason: reason(text), used: false });
             }
@@ -42,9 +43,10 @@ impl Exemptions {
     pub(super) fn open(&mut self, source: &Source<'_>, first: usize) -> bool {
         let before = first.checked_sub(1).map_or(0, |index| source.tokens[index].end);
         let gap = before..source.tokens[first].start;
-        let comment = source.comments.iter().rev().find(|comment| {
-            gap.contains(&comment.start) && marked(source.comment(comment)).is_some()
-        });
+        let comment =
+            source.comments.iter().rev().find(|comment| {
+                gap.contains(&comment.start) && exempting(source, comment).is_some()
+            });
         let at = comment.map(|comment| source.in_file(comment.start));
         let index = at.and_then(|at| self.all.iter().position(|exemption| exemption.at == at));
         self.open.extend(index);
@@ -77,11 +79,19 @@ impl Exemptions {
 fn why(exemption: &Exemption) -> &'static str {
     match exemption.reason {
         Some(_) => "the statement behind it has nothing undecidable",
-        None => "it is not `slotguard: allow undecidable: REASON`",
+        None => {
+            "it is not `slotguard: allow undecidable: REASON`, nor `slotguard: no-transaction` in front of everything"
+        }
     }
 }
 
-fn marked(comment: &str) -> Option<&str> {
+/// Returns what a comment says to the screening; the one about transactions says something else.
+fn exempting<'a>(source: &'a Source<'_>, comment: &Comment) -> Option<&'a str> {
+    marked(source.comment(comment)).filter(|_| !says_so(source, comment))
+}
+
+/// Returns what a comment says to this project.
+pub(super) fn marked(comment: &str) -> Option<&str> {
     comment.trim_start().strip_prefix(MARK)
 }
 

@@ -89,7 +89,10 @@ fn class_of(code: Code) -> Class {
         | Code::PsqlCommand
         | Code::CopyWithClient
         | Code::UnparsableText
-        | Code::UnusableExemption => Class::Syntax,
+        | Code::UnusableExemption
+        | Code::TransactionMixed
+        | Code::TransactionBound
+        | Code::IndexUnnamed => Class::Syntax,
         _ => Class::Escape,
     }
 }

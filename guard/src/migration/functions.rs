@@ -6,7 +6,7 @@ use super::grammar::Tree;
 use super::kinds::Shape;
 use super::lexer::Kind;
 use super::names;
-use super::relations::LEDGER;
+use super::relations::RECORDS;
 use super::screener::Screener;
 use super::source::Source;
 use crate::diagnostic::Code;
@@ -143,8 +143,8 @@ impl Screener {
     pub(super) fn name(&mut self, source: &Source<'_>, tree: &Tree, index: usize, end: usize) {
         let token = &source.tokens[index];
         let Some(name) = source.name(index) else { return };
-        if name == LEDGER {
-            return self.find(source, Code::ReachesLedger, token.start, format!("`{LEDGER}`"));
+        if RECORDS.contains(&name.as_str()) {
+            return self.find(source, Code::ReachesLedger, token.start, format!("`{name}`"));
         }
         let called = source.is_symbol(index + 1, b'(') && index + 1 < end;
         let used = use_of(tree, token.start, called);

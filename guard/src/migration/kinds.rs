@@ -72,8 +72,6 @@ pub(super) enum Statement {
     Type,
     /// `CREATE INDEX`, `DROP INDEX` and `REINDEX`.
     Index,
-    /// `CLUSTER`.
-    Cluster,
     /// Not in the list.
     Unknown,
 }
@@ -164,7 +162,6 @@ fn special(kind: SyntaxKind) -> Option<Statement> {
         CREATE_LANGUAGE => Statement::Language,
         CREATE_TYPE => Statement::Type,
         CREATE_INDEX | DROP_INDEX | REINDEX => Statement::Index,
-        CLUSTER => Statement::Cluster,
         _ => return None,
     })
 }
@@ -219,7 +216,6 @@ fn refusal(kind: SyntaxKind) -> Option<Code> {
         | RELEASE_SAVEPOINT
         | SET_TRANSACTION => Code::EndsTransaction,
         DISCARD | LISTEN => Code::ChangesSession,
-        VACUUM | REPACK => Code::NotInTransaction,
         _ => return None,
     })
 }
@@ -247,7 +243,10 @@ fn allowed(kind: SyntaxKind) -> Statement {
         | NOTIFY
         | UNLISTEN
         | ANALYZE
+        | VACUUM
+        | REPACK
         | REFRESH
+        | CLUSTER
         | CREATE_TABLE
         | CREATE_TABLE_AS
         | CREATE_VIEW

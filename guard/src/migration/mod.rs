@@ -11,6 +11,9 @@
 //! `settings`, `functions`, `relations`, `extension`. Bodies (`routine`, `plpgsql`) and constant
 //! texts that are executed go the same way again, with places that lead back to the file.
 //!
+//!
+//! [`execution`] decides whether a text runs in one transaction or statement by statement (`alone`).
+//!
 //! ```
 //! let screening = guard::migration::screen("CREATE TABLE a (id int);");
 //! assert_eq!(screening.findings, []);
@@ -18,8 +21,10 @@
 //! assert_eq!(screening.findings[0].code.id(), "SG6201");
 //! ```
 
+mod alone;
 mod constant;
 mod cursor;
+mod execution;
 mod exemption;
 mod extension;
 mod finding;
@@ -40,8 +45,12 @@ mod split;
 mod statements;
 mod strings;
 
+pub use alone::Alone;
+pub use cursor::Path as ObjectName;
+pub use execution::{Execution, Mode, Need, Step, execution, in_transaction};
 pub use finding::{Class, Exempted, Finding, Screening};
 pub use pieces::{Piece, pieces};
+pub use relations::PROGRESS;
 
 /// Returns every reason to refuse the text of a migration.
 #[must_use]

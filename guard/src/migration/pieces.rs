@@ -13,6 +13,8 @@ const SUMMARY: usize = 100;
 pub struct Piece<'a> {
     /// The statement as it is written, without its semicolon.
     pub text: &'a str,
+    /// Which statement of the text it is, from 1.
+    pub number: usize,
     /// The line it begins in, from 1.
     pub line: usize,
     /// The column it begins at in characters, from 1.
@@ -34,13 +36,22 @@ pub struct Piece<'a> {
 pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let source = Source::file(text);
     let lines = Lines::new(text);
-    let piece = |(start, end): (usize, usize)| {
-        let (first, last) = (&source.tokens[start], &source.tokens[end - 1]);
-        let (line, column) = lines.place(first.start);
-        let text = &text[first.start..last.end];
-        Piece { text, line, column, summary: summary(&source, start, end) }
-    };
-    split::statements(&source).into_iter().map(piece).collect()
+    let statements = split::statements(&source).into_iter();
+    let numbered = (1..).zip(statements);
+    numbered.map(|(number, range)| piece(text, &source, &lines, (number, range))).collect()
+}
+
+/// Returns a statement by its number and its range of tokens.
+pub(super) fn piece<'a>(
+    text: &'a str,
+    source: &Source<'_>,
+    lines: &Lines<'_>,
+    (number, (start, end)): (usize, (usize, usize)),
+) -> Piece<'a> {
+    let (first, last) = (&source.tokens[start], &source.tokens[end - 1]);
+    let (line, column) = lines.place(first.start);
+    let text = &text[first.start..last.end];
+    Piece { text, number, line, column, summary: summary(source, start, end) }
 }
 
 fn summary(source: &Source<'_>, start: usize, end: usize) -> String {

@@ -5,7 +5,13 @@ use super::screener::Screener;
 use crate::diagnostic::Code;
 
 /// The table that records which migrations ran.
-pub(super) const LEDGER: &str = "refinery_schema_history";
+const LEDGER: &str = "refinery_schema_history";
+
+/// The tables that say which migrations ran, and how far one of them came.
+pub(super) const RECORDS: [&str; 2] = [LEDGER, PROGRESS];
+
+/// The name of the table that says how far a migration came that runs statement by statement.
+pub const PROGRESS: &str = "slotguard_migration_progress";
 
 /// Relations that hold passwords or files of the server; reading them is refused too.
 const SECRET: &[(&str, Code)] = &[
@@ -91,9 +97,6 @@ impl Screener {
         if label.ends_with(" SCHEMA") {
             return self.schema(cursor, label);
         }
-        if label == "ALTER TABLE" {
-            self.detach(cursor.clone());
-        }
         for index in cursor.at..cursor.end {
             let mut name = Cursor::new(cursor.source, index, cursor.end);
             let at = name.place();
@@ -129,18 +132,6 @@ impl Screener {
             let changes_owner = name.sees("owner");
             if ledger && !changes_owner {
                 self.find(name.source, Code::ReachesLedger, at, format!("`{label}` of `public`"));
-            }
-        }
-    }
-
-    fn detach(&mut self, mut cursor: Cursor<'_, '_>) {
-        let at = cursor.place();
-        if cursor.find(|cursor| cursor.sees("detach")) {
-            let concurrently = cursor.find(|cursor| cursor.sees("concurrently"));
-            let last = cursor.at + 1 >= cursor.end || cursor.source.is_symbol(cursor.at + 1, b';');
-            if concurrently && last {
-                let what = "`DETACH PARTITION … CONCURRENTLY`";
-                self.find(cursor.source, Code::NotInTransaction, at, what);
             }
         }
     }

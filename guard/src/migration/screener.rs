@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::alone;
 use super::cursor::{Cursor, place};
 use super::exemption::Exemptions;
 use super::finding::{Exempted, Found, Lines, Screening};
@@ -182,7 +183,7 @@ impl Screener {
         let tree = grammar::parse(prefix, &text, from);
         let before = self.count();
         for index in 0..tree.nodes.len() {
-            self.node(source, &tree, index);
+            self.node(part, &tree, index);
         }
         self.names(source, &tree, start, end);
         let said = from..=place(source, end);
@@ -195,10 +196,13 @@ impl Screener {
         }
     }
 
-    fn node(&mut self, source: &Source<'_>, tree: &Tree, index: usize) {
-        let node = &tree.nodes[index];
+    fn node(&mut self, part: &Part<'_, '_>, tree: &Tree, index: usize) {
+        let (source, node) = (part.source, &tree.nodes[index]);
         let (start, end) = (source.token_at(node.start), source.token_at(node.end));
         let cursor = Cursor::new(source, start, end);
+        if matches!(node.shape, Shape::Statement(_)) && !(source.is_file() && start == part.start) {
+            self.alone(&cursor);
+        }
         match node.shape {
             Shape::Statement(Statement::Refused(code)) => {
                 self.find(source, code, node.start, format!("`{}`", node.label()));
@@ -221,6 +225,13 @@ impl Screener {
             Shape::DefinitionValue => self.definition_value(cursor),
             Shape::Cast => self.cast(&cursor),
             _ => {}
+        }
+    }
+
+    /// Judges a statement in a body or an executed text: there is a transaction around it.
+    fn alone(&mut self, cursor: &Cursor<'_, '_>) {
+        if let Some((_, what)) = alone::of(cursor) {
+            self.find(cursor.source, Code::NotInTransaction, cursor.place(), what);
         }
     }
 

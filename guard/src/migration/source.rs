@@ -58,6 +58,11 @@ impl<'a> Source<'a> {
         Self { text, origin, tokens, comments, canonical, problems }
     }
 
+    /// Says whether it is a whole file and no part of another text.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.origin, Origin::File)
+    }
+
     /// Returns the place in the file, in bytes, of a place in this text.
     pub(super) fn in_file(&self, offset: usize) -> usize {
         match &self.origin {

@@ -38,7 +38,6 @@ impl Screener {
             Statement::Language => self.language(cursor),
             Statement::Type => self.base_type(cursor),
             Statement::Index => self.index(cursor, label),
-            Statement::Cluster => self.cluster(cursor),
             Statement::Routine
             | Statement::Allowed
             | Statement::Refused(_)
@@ -120,39 +119,12 @@ impl Screener {
     fn index(&mut self, mut cursor: Cursor<'_, '_>, label: &str) {
         let (source, at) = (cursor.source, cursor.place());
         self.defines(cursor.clone(), label);
-        let mut options = cursor.clone();
-        options.at += 1;
-        let in_options =
-            options.bracketed().is_some_and(|inner| inner.pieces().iter().any(turns_on));
         cursor.at += 1;
         if cursor.sees_symbol(b'(') {
             cursor.skip();
         }
-        if label == "REINDEX" {
-            let wide = cursor.sees_any(&["database", "system"]);
-            if wide {
-                self.find(source, Code::ReachesDatabases, at, "`REINDEX` of a database");
-            } else if cursor.sees("schema") {
-                self.find(source, Code::NotInTransaction, at, "`REINDEX SCHEMA`");
-            }
-        }
-        cursor.eat("unique");
-        cursor.at += 1;
-        if in_options || cursor.sees("concurrently") {
-            self.find(source, Code::NotInTransaction, at, format!("`{label} CONCURRENTLY`"));
-        }
-    }
-
-    /// `CLUSTER` of everything opens a transaction for each table.
-    fn cluster(&mut self, mut cursor: Cursor<'_, '_>) {
-        let at = cursor.place();
-        cursor.at += 1;
-        cursor.eat("verbose");
-        if cursor.sees_symbol(b'(') {
-            cursor.skip();
-        }
-        if cursor.is_done() || cursor.sees_symbol(b';') {
-            self.find(cursor.source, Code::NotInTransaction, at, "`CLUSTER` of every table");
+        if label == "REINDEX" && cursor.sees_any(&["database", "system"]) {
+            self.find(source, Code::ReachesDatabases, at, "`REINDEX` of a database");
         }
     }
 
@@ -163,14 +135,4 @@ impl Screener {
             self.find(cursor.source, Code::ReachesTablespaces, at, "a clause `TABLESPACE`");
         }
     }
-}
-
-/// Says whether an option is `CONCURRENTLY`, not turned off.
-fn turns_on(option: &Cursor<'_, '_>) -> bool {
-    let mut option = option.clone();
-    let off = |cursor: &Cursor<'_, '_>| {
-        cursor.sees_any(&["false", "off"])
-            || cursor.source.raw(&cursor.source.tokens[cursor.at]) == "0"
-    };
-    option.eat("concurrently") && (option.is_done() || !off(&option))
 }
