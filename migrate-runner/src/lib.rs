@@ -30,6 +30,7 @@ pub mod run;
 mod run_lock;
 mod screening;
 pub mod session;
+mod sql;
 mod sql_error;
 mod stop;
 mod transaction;

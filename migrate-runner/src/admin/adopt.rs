@@ -17,8 +17,9 @@ use super::plan::{self, Step};
 use super::report::Plan;
 use super::secrets::{self, random_hex};
 use super::session::{AdminSession, Authority};
-use super::{cluster, consent, sql};
+use super::{cluster, consent};
 use crate::options::Adopt;
+use crate::sql;
 
 /// Plans and does it.
 ///

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use super::copy::Strategy;
 use super::secrets::random_hex;
 use super::session::{AdminSession, Authority};
-use super::sql;
 use crate::executor::ledger_table;
 use crate::history::LEDGER;
+use crate::sql;
 
 /// What a copy is made from.
 #[derive(Debug, Clone)]

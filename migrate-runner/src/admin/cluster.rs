@@ -6,9 +6,9 @@ use guard::provision::{ClusterFacts, ContentFacts, Wanted};
 use guard::stamp::TABLE;
 
 use super::session::{AdminSession, Authority};
-use super::sql;
 use crate::history::LEDGER;
 use crate::live::table_column;
+use crate::sql;
 
 /// Reads everything that is compared with what is wanted.
 ///

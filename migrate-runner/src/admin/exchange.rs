@@ -13,7 +13,7 @@ use super::build::{self, IN_USE};
 use super::plan::grant_own;
 use super::reset::find;
 use super::session::AdminSession;
-use super::sql;
+use crate::sql;
 
 /// How often the exchange is tried; each try waits up to five seconds for sessions to end.
 const TRIES: u32 = 2;

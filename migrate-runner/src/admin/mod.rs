@@ -20,7 +20,6 @@ mod reset;
 mod secrets;
 mod seed;
 mod session;
-mod sql;
 
 pub(crate) use adopt::adopt;
 pub(crate) use protect::protect;

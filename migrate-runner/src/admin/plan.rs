@@ -2,6 +2,7 @@
 //!
 //! A plan holds placeholders where passwords will be, so it can be printed whole.
 
+use crate::sql;
 use guard::admin::MAINTENANCE_DATABASE;
 use guard::provision::{
     ADMIN_CONNECTIONS, ADMIN_ROLE, ClusterFacts, DatabaseFacts, GrantFacts, SEED_CONNECTIONS,
@@ -9,8 +10,6 @@ use guard::provision::{
 };
 use guard::stamp::{Kind, Reading, Stamp};
 use serde::Serialize;
-
-use super::sql;
 
 /// Stands in a statement where the verifier of a password will be.
 const VERIFIER: &str = "'<verifier>'";

@@ -12,8 +12,9 @@ use super::plan::{self, Step};
 use super::report::Plan;
 use super::secrets::random_hex;
 use super::session::{AdminSession, Authority};
-use super::{build, cluster, consent, sql};
+use super::{build, cluster, consent};
 use crate::options::Protect;
+use crate::sql;
 
 /// Plans and does it.
 ///

@@ -19,10 +19,10 @@ use super::interrupt::unless_interrupted;
 use super::report::{self, Progress};
 use super::secrets;
 use super::session::AdminSession;
-use super::sql;
 use crate::interrupt::Interrupt;
 use crate::lease::LeasedAct;
 use crate::options::ResetSource;
+use crate::sql;
 
 /// Longer than the server needs to notice that a client is gone.
 const LOCK_TRIES: u32 = 15;

@@ -22,7 +22,6 @@ use super::report;
 use super::reset::{find, lock};
 use super::secrets::{self, random_hex};
 use super::session::{AdminSession, Authority};
-use super::sql;
 use crate::checksum::hex;
 use crate::files::MigrationSet;
 use crate::interrupt::Interrupt;
@@ -32,6 +31,7 @@ use crate::run::MigrationRun;
 use crate::run_lock;
 use crate::screening::{require_clean, require_clean_texts};
 use crate::session::GuardedSession;
+use crate::sql;
 use crate::transaction::{Failure, Transactions, Work};
 
 /// Largest file with seed data, in bytes.

@@ -1,7 +1,7 @@
 //! Names and texts as SQL.
 
 /// Writes a name so that it is that name and nothing else; ours stay readable.
-pub(super) fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     let begins = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     // Every keyword with an underscore begins like one of these.
@@ -14,7 +14,7 @@ pub(super) fn name(text: &str) -> String {
 }
 
 /// Writes a text as a constant, whatever `standard_conforming_strings` says.
-pub(super) fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     if text.contains('\\') {
         return format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
     }
