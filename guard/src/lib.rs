@@ -19,6 +19,7 @@ pub mod frontend;
 pub mod identity;
 #[cfg(feature = "io")]
 pub mod io;
+pub mod layout;
 #[cfg(feature = "migration")]
 pub mod migration;
 pub mod output;

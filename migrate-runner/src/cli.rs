@@ -19,7 +19,8 @@ use crate::{admin, confirm, migrate};
 /// Applies preview migrations, only with the proof that the database is the slot's own
 ///
 /// Before a socket opens, the target is judged by the guard; after connecting, the server itself
-/// must say that it is the slot's database. Each migration runs in a transaction of its own.
+/// must say that it is the slot's database. Each migration runs in a transaction of its own, unless
+/// one of its statements allows none.
 #[derive(Debug, Parser)]
 #[command(name = "migrate-runner", version, after_help = exit::HELP, after_long_help = exit::help_after(EXAMPLES))]
 struct Cli {
@@ -74,6 +75,7 @@ enum Command {
     /// was found was shown. With `--migrations`, files are recorded as applied without being run:
     /// for a database that has their schema already.
     #[command(mut_group("administrator", |group| group.required(false)))]
+    #[command(mut_arg("layout", |arg| arg.requires("migrations")))]
     #[command(mut_arg("database_url", |arg| arg.requires("migrations")))]
     #[command(mut_arg("database_url_file", |arg| arg.requires("migrations")))]
     Adopt(Box<Adopt>),
@@ -157,8 +159,8 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
         Command::Seed(SeedCommand::Build(options)) => {
             let config = config(&options.config)?;
             console.begin(&config.roots, SEED, "build")?;
-            let (migrations, sql) = (&options.migrations, &options.sql);
-            done(in_runtime(admin::seed(console, &config, migrations, sql)))
+            let migrations = (options.migrations.as_path(), options.layout.layout);
+            done(in_runtime(admin::seed(console, &config, migrations, &options.sql)))
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use guard::diagnostic::{Code, Denial};
+use guard::migration::Mode;
 use serde::Serialize;
 
 use crate::checksum;
 use crate::files::{MigrationFile, MigrationSet};
-use crate::history::HistoryRow;
+use crate::half_applied::{self, HalfApplied};
+use crate::history::{History, HistoryRow};
 
 /// How a version stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,6 +51,9 @@ pub struct Entry {
     pub version: i64,
     /// The name, of the file if there is one.
     pub name: String,
+    /// The path of the file in its directory, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// How it stands.
     pub state: State,
     /// SHA-256 of the file, if there is one.
@@ -57,19 +62,40 @@ pub struct Entry {
     /// When it was applied, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_on: Option<String>,
+    /// How it would run, if it is pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Where it would go on, if it is half applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumes_at: Option<Resumption>,
+}
+
+/// Where a half-applied migration would go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Resumption {
+    /// The first statement that has not run; one more than there are when only the record is missing.
+    pub statement: usize,
+    /// How many there are.
+    pub of: usize,
 }
 
 /// Every version of files and ledger, in ascending order.
 #[derive(Debug, Clone)]
-pub struct Comparison(Vec<Entry>);
+pub struct Comparison {
+    entries: Vec<Entry>,
+    half_applied: Option<HalfApplied>,
+}
 
 impl Comparison {
-    /// Compares files with the ledger.
+    /// Compares files with what the database says.
     #[must_use]
-    pub fn new(set: &MigrationSet, history: &[HistoryRow]) -> Self {
+    pub fn new(set: &MigrationSet, history: &History) -> Self {
         let mut rows: BTreeMap<i64, &HistoryRow> =
-            history.iter().map(|row| (row.version, row)).collect();
-        let highest = rows.last_key_value().map(|(version, _)| *version);
+            history.rows.iter().map(|row| (row.version, row)).collect();
+        let half = history.half_applied.as_ref();
+        // What is half applied was begun, so what comes before it comes too late.
+        let begun = half.map(|half| half.version);
+        let highest = rows.last_key_value().map(|(version, _)| *version).max(begun);
         let mut entries: Vec<Entry> = Vec::new();
         for file in set.files() {
             let version = file.migration.version();
@@ -79,31 +105,28 @@ impl Comparison {
                 None if highest.is_some_and(|highest| version < highest) => State::Late,
                 None => State::Pending,
             };
-            let applied_on = row.map(|row| row.applied_on.clone());
-            let name = file.migration.name().to_owned();
-            let sha256 = file.migration.sql().map(checksum::sha256);
-            entries.push(Entry { version, name, state, sha256, applied_on });
+            entries.push(Entry::of_file(file, state, row, half));
         }
-        entries.extend(rows.into_values().map(|row| Entry {
-            version: row.version,
-            name: row.name.clone(),
-            state: State::Missing,
-            sha256: None,
-            applied_on: Some(row.applied_on.clone()),
-        }));
+        entries.extend(rows.into_values().map(Entry::without_file));
         entries.sort_by_key(|entry| entry.version);
-        Self(entries)
+        Self { entries, half_applied: history.half_applied.clone() }
     }
 
     /// Returns every version.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
-        &self.0
+        &self.entries
+    }
+
+    /// Returns the migration that began and did not end.
+    #[must_use]
+    pub fn half_applied(&self) -> Option<&HalfApplied> {
+        self.half_applied.as_ref()
     }
 
     /// Returns the versions in one state.
     pub fn in_state(&self, state: State) -> impl Iterator<Item = &Entry> {
-        self.0.iter().filter(move |entry| entry.state == state)
+        self.entries.iter().filter(move |entry| entry.state == state)
     }
 
     /// Returns what is at odds, one refusal for each kind, all versions named.
@@ -122,7 +145,63 @@ impl Comparison {
             (!versions.is_empty())
                 .then(|| Denial::new(code, message, versions.join(", "), expected))
         };
-        kinds.into_iter().filter_map(problem).collect()
+        kinds.into_iter().filter_map(problem).chain(self.half_applied_problem()).collect()
+    }
+
+    /// A half-applied migration goes on only where it is known what of it has run.
+    fn half_applied_problem(&self) -> Option<Denial> {
+        let half = self.half_applied.as_ref()?;
+        let version = half.version;
+        let entry = self.entries.iter().find(|entry| entry.version == version);
+        match entry {
+            Some(Entry { applied_on: Some(_), .. }) => {
+                Some(half_applied::unreadable(format!("version `{version}`, which is recorded")))
+            }
+            Some(entry) if entry.resumes_at.is_some() && entry.mode == Some(Mode::Statements) => {
+                None
+            }
+            _ => Some(half_applied::changed(half, entry.and_then(|entry| entry.file.as_deref()))),
+        }
+    }
+}
+
+impl Entry {
+    fn of_file(
+        file: &MigrationFile,
+        state: State,
+        row: Option<&HistoryRow>,
+        half: Option<&HalfApplied>,
+    ) -> Self {
+        let version = file.migration.version();
+        let execution = (state == State::Pending).then(|| file.execution());
+        let half = half.filter(|half| half.is_of(version, &file.sha256));
+        let resumes_at = half.zip(execution.as_ref()).map(|(half, execution)| {
+            let of = execution.steps.len();
+            Resumption { statement: half.next(&execution.steps).unwrap_or(of + 1), of }
+        });
+        Self {
+            version,
+            name: file.migration.name().to_owned(),
+            file: Some(file.file.clone()),
+            state,
+            sha256: Some(file.sha256.clone()),
+            applied_on: row.map(|row| row.applied_on.clone()),
+            mode: execution.map(|execution| execution.mode),
+            resumes_at,
+        }
+    }
+
+    fn without_file(row: &HistoryRow) -> Self {
+        Self {
+            version: row.version,
+            name: row.name.clone(),
+            file: None,
+            state: State::Missing,
+            sha256: None,
+            applied_on: Some(row.applied_on.clone()),
+            mode: None,
+            resumes_at: None,
+        }
     }
 }
 
@@ -150,7 +229,7 @@ mod tests {
             for (version, text) in files {
                 std::fs::write(place.path().join(format!("V{version}__m.sql")), text).unwrap();
             }
-            MigrationSet::read(place.path(), &Config::default()).unwrap()
+            MigrationSet::read(place.path(), &Config::default(), None).unwrap()
         };
         let history: Vec<HistoryRow> = if applied.is_empty() {
             Vec::new()
@@ -163,7 +242,7 @@ mod tests {
             };
             read(applied).files().iter().map(row).collect()
         };
-        Comparison::new(&read(files), &history)
+        Comparison::new(&read(files), &History { rows: history, half_applied: None })
     }
 
     fn states(comparison: &Comparison) -> Vec<(i64, State)> {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use guard::diagnostic::{Code, Denial};
+use guard::migration::{Execution, Mode, Piece, pieces};
 use refinery::Migration;
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
 use thiserror::Error;
@@ -17,6 +18,7 @@ use crate::history::{self, HistoryRow, LEDGER};
 use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
+use crate::stepwise::Stepwise;
 use crate::transaction::{Failure, Transactions, Work};
 
 /// The first pause before a blocked migration is tried again.
@@ -40,7 +42,7 @@ pub(crate) struct Refused;
 pub(crate) struct Executor<'a> {
     session: &'a GuardedSession,
     files: &'a [MigrationFile],
-    pending: VecDeque<&'a MigrationFile>,
+    pending: VecDeque<(&'a MigrationFile, Execution<'a>)>,
     observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
     refusal: Option<Denial>,
     limits: Limits,
@@ -55,7 +57,7 @@ impl<'a> Executor<'a> {
         observer: &'a mut (dyn FnMut(Progress<'_>) + Send),
         limits: Limits,
     ) -> Self {
-        let pending = pending.into();
+        let pending = pending.into_iter().map(|file| (file, file.execution())).collect();
         let transactions = Transactions::new(session);
         Self { session, files, pending, observer, refusal: None, limits, transactions }
     }
@@ -75,7 +77,7 @@ impl<'a> Executor<'a> {
     }
 
     async fn apply(&mut self, sql: &str, ledger_row: &str) -> Result<(), Denial> {
-        let Some(file) = self.pending.pop_front() else {
+        let Some((file, execution)) = self.pending.pop_front() else {
             return Err(defect("refinery applies more than was planned"));
         };
         let (version, name) = (file.migration.version(), file.migration.name());
@@ -85,8 +87,7 @@ impl<'a> Executor<'a> {
         }
         (self.observer)(Progress::Started { file });
         let started = Instant::now();
-        let work = Work { file: &file.file, sql, ledger_rows: &[ledger_row] };
-        if let Err(denial) = self.persist(file, work).await {
+        if let Err(denial) = self.persist(file, &execution, ledger_row).await {
             (self.observer)(Progress::Failed { file, code: denial.code() });
             return Err(denial);
         }
@@ -95,12 +96,34 @@ impl<'a> Executor<'a> {
     }
 
     /// Tries again while a lock is not free and the budget lasts.
-    async fn persist(&mut self, file: &MigrationFile, work: Work<'_>) -> Result<(), Denial> {
+    async fn persist(
+        &mut self,
+        file: &MigrationFile,
+        execution: &Execution<'_>,
+        ledger_row: &str,
+    ) -> Result<(), Denial> {
+        let whole: Vec<Piece<'_>> = match execution.mode {
+            Mode::Transaction => pieces(file.text()),
+            Mode::Statements => Vec::new(),
+        };
         let started = Instant::now();
         let budget = Duration::from_secs(self.limits.retry.into());
         let mut pause = FIRST_PAUSE;
         loop {
-            let denial = match self.transactions.run(work, !self.pending.is_empty()).await {
+            let tried = match execution.mode {
+                Mode::Transaction => {
+                    let work =
+                        Work { file: &file.file, pieces: &whole, ledger_rows: &[ledger_row] };
+                    self.transactions.run(work, self.next_has_a_transaction()).await
+                }
+                Mode::Statements => {
+                    let transactions = &mut self.transactions;
+                    let steps =
+                        Stepwise::new(self.session, transactions, file, execution, self.observer);
+                    steps.run(ledger_row).await
+                }
+            };
+            let denial = match tried {
                 Ok(()) => return Ok(()),
                 Err(Failure::Refused(denial)) => return Err(denial),
                 Err(Failure::Blocked(denial)) => denial,
@@ -112,6 +135,13 @@ impl<'a> Executor<'a> {
             self.session.stop().pause(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+impl Executor<'_> {
+    fn next_has_a_transaction(&self) -> bool {
+        let next = self.pending.front();
+        next.is_some_and(|(_, execution)| execution.mode == Mode::Transaction)
     }
 }
 

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, shown};
-use guard::io::{Directory, FileProblem, open_configured};
+use guard::io::open_configured;
+use guard::layout::Layout;
+use guard::migration::{Execution, execution};
 use refinery::Migration;
 
-use crate::{name, parallel};
+use crate::layout::{Listing, Selected, select};
+use crate::{checksum, parallel};
 
 /// Largest migration file, in bytes.
 pub(crate) const MAX_FILE: usize = 16 * 1024 * 1024;
@@ -15,54 +18,72 @@ pub(crate) const MAX_FILE: usize = 16 * 1024 * 1024;
 /// One migration file.
 #[derive(Debug, Clone)]
 pub struct MigrationFile {
-    /// The name of the file in its directory.
+    /// The path of the file in its directory.
     pub file: String,
     /// What refinery applies and records.
     pub migration: Migration,
+    /// SHA-256 of the whole file, also of what does not run.
+    pub sha256: String,
+    /// Whether the layout's own means declare that it needs no transaction.
+    needs_no_transaction: bool,
+}
+
+impl MigrationFile {
+    /// Returns the text that runs.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.migration.sql().unwrap_or_default()
+    }
+
+    /// Decides how it runs.
+    #[must_use]
+    pub fn execution(&self) -> Execution<'_> {
+        execution(self.text(), self.needs_no_transaction)
+    }
 }
 
 /// All migrations of a directory, in ascending order of versions, each version once.
 #[derive(Debug, Clone)]
-pub struct MigrationSet(Vec<MigrationFile>);
+pub struct MigrationSet {
+    layout: Layout,
+    files: Vec<MigrationFile>,
+}
 
 impl MigrationSet {
-    /// Reads a directory; every `.sql` entry must be a migration, other files are left alone.
+    /// Reads a directory as the layout that was named or is recognised; what looks like a migration
+    /// must be one, other files are left alone.
     ///
     /// When roots are configured, the directory must lie beneath the worktree or repository root.
     ///
     /// # Errors
-    /// Refuses a missing or empty directory, one outside the roots, unreadable names, two files of
-    /// one version, and files that cannot be read as they are.
-    pub fn read(path: &Path, config: &Config) -> Result<Self, Denial> {
+    /// Refuses a missing or empty directory, one outside the roots, one of several layouts,
+    /// unreadable names, two files of one version, and files that cannot be read as they are.
+    pub fn read(path: &Path, config: &Config, layout: Option<Layout>) -> Result<Self, Denial> {
         let directory = open_configured(path, &config.roots, Code::MigrationsMissing)?;
         let missing = |found: String| {
             Denial::new(
                 Code::MigrationsMissing,
                 "there are no migrations to read",
                 format!("`{}`: {found}", shown(&path.to_string_lossy())),
-                "a directory with V<number>__<name>.sql",
+                "a directory with V<number>__<name>.sql, or with another tool's migrations",
             )
         };
-        let names = directory.names().map_err(|error| missing(error.to_string()))?;
-        let names: Vec<String> = names
-            .iter()
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .filter(|name| name.to_ascii_lowercase().ends_with(".sql"))
-            .collect();
-        let (mut files, mut problems) = (Vec::new(), Vec::new());
-        for read in parallel::map(&names, |name| read_file(&directory, name)) {
-            match read {
-                Ok(file) => files.push(file),
-                Err(problem) => problems.push(problem),
-            }
-        }
+        let listing = Listing::read(&directory).map_err(|error| missing(error.to_string()))?;
+        let (layout, selected) = select(&listing, layout)?;
+        let files = parallel::map(&selected, file).into_iter().collect::<Result<Vec<_>, Denial>>();
+        let mut files = files?;
         files.sort_by_key(|file| file.migration.version());
-        problems.extend(duplicates(&files));
-        refuse_all(&problems)?;
+        duplicates(&files)?;
         if files.is_empty() {
             return Err(missing("no .sql file".to_owned()));
         }
-        Ok(Self(files))
+        Ok(Self { layout, files })
+    }
+
+    /// Returns how the directory is laid out.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Returns the last version that is not above a limit, which must be a file's.
@@ -70,7 +91,7 @@ impl MigrationSet {
     /// # Errors
     /// Refuses a limit that is no file's version: one that was mistyped would take another file.
     pub(crate) fn last_up_to(&self, limit: Option<i64>) -> Result<i64, Denial> {
-        let versions = || self.0.iter().map(|file| file.migration.version());
+        let versions = || self.files.iter().map(|file| file.migration.version());
         let last = versions().max().unwrap_or_default();
         match limit {
             None => Ok(last),
@@ -87,46 +108,30 @@ impl MigrationSet {
     /// Returns the files in ascending order of versions.
     #[must_use]
     pub fn files(&self) -> &[MigrationFile] {
-        &self.0
+        &self.files
     }
 }
 
-fn read_file(directory: &Directory, file: &str) -> Result<MigrationFile, Denial> {
-    let parsed = name::parse(file)?;
-    let refuse = |found: &str| {
+fn file(selected: &Selected<'_>) -> Result<MigrationFile, Denial> {
+    let Selected { source, name, sql, needs_no_transaction } = selected;
+    let canonical = format!("V{}__{}", name.version, name.name);
+    let migration = Migration::unapplied(&canonical, sql).map_err(|error| {
         Denial::new(
             Code::MigrationUnreadable,
             "a migration file cannot be read",
-            format!("`{}`: {found}", shown(file)),
-            "a regular UTF-8 file without byte order mark, at most 16 MiB",
+            format!("`{}`: refinery refuses it: {error}", shown(&source.path)),
+            "a migration that refinery accepts",
         )
-    };
-    let sql = directory
-        .read_text(file, MAX_FILE)
-        .map_err(|problem: FileProblem| refuse(&problem.to_string()))?;
-    if sql.starts_with('\u{feff}') {
-        return Err(refuse("it begins with a byte order mark"));
-    }
-    if sql.contains('\0') {
-        return Err(refuse("it holds a NUL"));
-    }
-    let canonical = format!("V{}__{}", parsed.version, parsed.name);
-    let migration = Migration::unapplied(&canonical, &sql)
-        .map_err(|error| refuse(&format!("refinery refuses it: {error}")))?;
-    Ok(MigrationFile { file: file.to_owned(), migration })
+    })?;
+    Ok(MigrationFile {
+        file: source.path.clone(),
+        migration,
+        sha256: checksum::sha256(source.text()?),
+        needs_no_transaction: *needs_no_transaction,
+    })
 }
 
-/// Refuses with the first problem's code, naming everything that is wrong.
-fn refuse_all(problems: &[Denial]) -> Result<(), Denial> {
-    let found: Vec<&str> = problems.iter().map(Denial::found).collect();
-    let found = found.join("; ");
-    match problems.first() {
-        None => Ok(()),
-        Some(first) => Err(Denial::new(first.code(), first.message(), found, first.expected())),
-    }
-}
-
-fn duplicates(files: &[MigrationFile]) -> Option<Denial> {
+fn duplicates(files: &[MigrationFile]) -> Result<(), Denial> {
     let same = |pair: &&[MigrationFile]| pair[0].migration.version() == pair[1].migration.version();
     let twins: Vec<String> = files
         .windows(2)
@@ -134,9 +139,10 @@ fn duplicates(files: &[MigrationFile]) -> Option<Denial> {
         .map(|pair| format!("`{}` and `{}`", pair[0].file, pair[1].file))
         .collect();
     let message = "two migrations have the same version";
-    let twice =
-        || Denial::new(Code::MigrationDuplicate, message, twins.join(", "), "each version once");
-    (!twins.is_empty()).then(twice)
+    if twins.is_empty() {
+        return Ok(());
+    }
+    Err(Denial::new(Code::MigrationDuplicate, message, twins.join(", "), "each version once"))
 }
 
 #[cfg(test)]
@@ -148,7 +154,7 @@ mod tests {
         for (name, text) in files {
             std::fs::write(place.path().join(name), text).unwrap();
         }
-        MigrationSet::read(place.path(), &Config::default())
+        MigrationSet::read(place.path(), &Config::default(), None)
             .map(|set| set.files().iter().map(|file| file.migration.version()).collect())
             .map_err(|denial| denial.code())
     }
@@ -160,12 +166,26 @@ mod tests {
     }
 
     #[test]
+    fn refinerys_directories_are_what_refinery_makes_of_them() {
+        let directory = fixtures::migrations("layouts/refinery");
+        let set = MigrationSet::read(&directory, &Config::default(), None).unwrap();
+        assert_eq!((set.layout(), set.files().len()), (Layout::Refinery, 3));
+        for file in set.files() {
+            let text = std::fs::read_to_string(directory.join(&file.file)).unwrap();
+            let name = file.file.trim_end_matches(".sql");
+            let own = Migration::unapplied(name, &text).unwrap();
+            assert_eq!(file.migration.checksum(), own.checksum(), "{name}");
+            assert_eq!(file.sha256, checksum::sha256(&text), "{name}");
+        }
+    }
+
+    #[test]
     fn nothing_is_skipped_without_a_word() {
         assert_eq!(read(&[]), Err(Code::MigrationsMissing));
         assert_eq!(read(&[("README", "")]), Err(Code::MigrationsMissing));
         let with = |name, text| read(&[("V1__a.sql", "a"), (name, text)]);
         assert_eq!(with("V2_b.sql", ""), Err(Code::MigrationName));
-        assert_eq!(with("U2__b.sql", ""), Err(Code::MigrationName));
+        assert_eq!(with("U2__b.sql", ""), Err(Code::LayoutUnclear));
         assert_eq!(with("V2__b.SQL", ""), Err(Code::MigrationName));
         assert_eq!(with("V1__b.sql", ""), Err(Code::MigrationDuplicate));
         assert_eq!(with("V01__b.sql", ""), Err(Code::MigrationDuplicate));
@@ -178,7 +198,9 @@ mod tests {
     fn links_and_directories_named_like_migrations_are_refused() {
         let place = tempfile::tempdir().unwrap();
         let code = || {
-            MigrationSet::read(place.path(), &Config::default()).map(|_| ()).map_err(|d| d.code())
+            MigrationSet::read(place.path(), &Config::default(), None)
+                .map(|_| ())
+                .map_err(|d| d.code())
         };
         std::fs::write(place.path().join("V1__a.sql"), "a").unwrap();
         assert_eq!(code(), Ok(()));
@@ -203,7 +225,7 @@ mod tests {
         let text = format!("version = 1\n[roots]\nworktree = \"{}\"\n", root.display());
         let config = Config::parse(&text).unwrap();
         let code =
-            |path: &Path| MigrationSet::read(path, &config).map(|_| ()).map_err(|d| d.code());
+            |path: &Path| MigrationSet::read(path, &config, None).map(|_| ()).map_err(|d| d.code());
         assert_eq!(code(&inside), Ok(()));
         assert_eq!(code(&outside), Err(Code::PathOutsideRoot));
         assert_eq!(code(&root.join("link")), Err(Code::PathOutsideRoot));

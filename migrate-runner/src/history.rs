@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_postgres::SimpleQueryMessage;
 
+use crate::half_applied::{self, HalfApplied};
 use crate::live::{cell, rows};
 use crate::session::GuardedSession;
 use crate::sql_error;
@@ -26,19 +27,33 @@ pub struct HistoryRow {
     pub checksum: u64,
 }
 
-/// Reads the ledger; an absent one is empty.
+/// What a database says about its migrations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The ledger.
+    pub rows: Vec<HistoryRow>,
+    /// The migration that began and did not end, if there is one.
+    pub half_applied: Option<HalfApplied>,
+}
+
+/// Reads the ledger, and how far a migration came; what is absent is empty.
 ///
 /// # Errors
-/// Refuses a database that is no longer the confirmed one and rows that are not refinery's, and
-/// reports what the server refuses.
-pub async fn read(session: &GuardedSession) -> Result<Vec<HistoryRow>, Denial> {
-    let probe = format!("pg_catalog.to_regclass('{LEDGER}') IS NOT NULL");
+/// Refuses a database that is no longer the confirmed one and rows that are not refinery's or ours,
+/// and reports what the server refuses.
+pub async fn read(session: &GuardedSession) -> Result<History, Denial> {
+    let half = half_applied::probe();
+    let probe = format!("pg_catalog.to_regclass('{LEDGER}') IS NOT NULL, {half}");
     let found = session.begin(&probe, refused).await?;
     let is_there = cell(&found, 1) == Some("t");
+    let half_applied = match half_applied::is_there(&found, 2)? {
+        true => half_applied::parse(&query(session, &half_applied::question()).await?)?,
+        false => None,
+    };
     let text = format!("SELECT version, name, applied_on, checksum FROM {LEDGER} ORDER BY version");
     let history = if is_there { query(session, &text).await? } else { Vec::new() };
     query(session, "COMMIT").await?;
-    parse(&history)
+    Ok(History { rows: parse(&history)?, half_applied })
 }
 
 /// Runs one of refinery's own statements about the ledger in a transaction of the confirmed database.
@@ -49,10 +64,21 @@ pub(crate) async fn run(
     session: &GuardedSession,
     text: &str,
 ) -> Result<Vec<SimpleQueryMessage>, Denial> {
-    session.begin("NULL", refused).await?;
-    let answer = query(session, text).await?;
+    let answer = run_in_transaction(session, text).await?;
     query(session, "COMMIT").await?;
     Ok(answer)
+}
+
+/// Runs a text that ends its transaction itself, behind the question who the server is.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_in_transaction(
+    session: &GuardedSession,
+    text: &str,
+) -> Result<Vec<SimpleQueryMessage>, Denial> {
+    session.begin("NULL", refused).await?;
+    query(session, text).await
 }
 
 async fn query(session: &GuardedSession, text: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {

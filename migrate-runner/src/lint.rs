@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use guard::diagnostic::{Code, Denial, shown};
-use guard::io::{FileProblem, SafeFile};
+use guard::io::{Directory, FileProblem, SafeFile};
+use guard::layout::Layout;
+use guard::migration::execution;
 use guard::slot::SlotId;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
 use crate::files::MAX_FILE;
+use crate::layout::{Listing, Selected, recognise, select};
+use crate::options::LayoutOption;
 use crate::screening::{self, ScreenedFile};
 use crate::{name, parallel};
 
@@ -19,7 +23,9 @@ pub(crate) struct LintOptions {
     /// The slot, such as preview-1; the verdict is the same for each
     #[arg(long, value_name = "SLOT")]
     pub(crate) slot: Option<String>,
-    /// Files of SQL, or directories whose .sql files are read in order
+    #[command(flatten)]
+    layout: LayoutOption,
+    /// Files of SQL, or directories whose migrations are read in order
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
@@ -30,9 +36,8 @@ pub(crate) struct LintOptions {
 /// Refuses an unknown slot and files that cannot be read.
 pub(crate) fn run(console: &Console, options: &LintOptions) -> Result<ExitStatus, Denial> {
     options.slot.as_deref().map(str::parse::<SlotId>).transpose()?;
-    let paths = expand(&options.files)?;
-    let screened = parallel::map(&paths, |path| Ok(ScreenedFile::new(path, &read(path)?)));
-    let screened = screened.into_iter().collect::<Result<Vec<_>, Denial>>()?;
+    let texts = expand(&options.files, options.layout.layout)?;
+    let screened = parallel::map(&texts, Text::screened);
     screening::say(console, &screened);
     let count: usize = screened.iter().map(|file| file.findings.len()).sum();
     if console.format() == Format::Human {
@@ -46,27 +51,60 @@ fn summary(files: usize, findings: usize) -> String {
     format!("{files} file{}, {findings} finding{}", plural(files), plural(findings))
 }
 
-/// Puts the `.sql` files of a directory in its place, by version and then by name.
-fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Denial> {
+/// A text, where it is from, and whether its layout declares that it needs no transaction.
+struct Text {
+    path: PathBuf,
+    sql: String,
+    needs_no_transaction: bool,
+}
+
+impl Text {
+    fn of_file(path: PathBuf) -> Result<Self, Denial> {
+        let sql = read(&path)?;
+        Ok(Self { path, sql, needs_no_transaction: false })
+    }
+
+    fn screened(&self) -> ScreenedFile {
+        let execution = execution(&self.sql, self.needs_no_transaction);
+        ScreenedFile::new(&self.path, &self.sql, execution)
+    }
+}
+
+/// Puts the migrations of a directory in its place, in the order they would run.
+fn expand(paths: &[PathBuf], layout: Option<Layout>) -> Result<Vec<Text>, Denial> {
     let mut expanded = Vec::new();
     for path in paths {
-        if !path.is_dir() {
-            expanded.push(path.clone());
-            continue;
+        if path.is_dir() {
+            expanded.extend(directory(path, layout)?);
+        } else {
+            expanded.push(Text::of_file(path.clone())?);
         }
-        let entries = std::fs::read_dir(path).map_err(|error| missing(path, &error.to_string()))?;
-        let mut files: Vec<PathBuf> = entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("sql")))
-            .collect();
-        if files.is_empty() {
-            return Err(missing(path, "no .sql file"));
-        }
-        files.sort_by_cached_key(|path| (version(path), path.clone()));
-        expanded.extend(files);
     }
     Ok(expanded)
+}
+
+/// A directory of refinery's may hold other files of SQL, which come behind.
+fn directory(path: &Path, layout: Option<Layout>) -> Result<Vec<Text>, Denial> {
+    let unreadable = |error: std::io::Error| missing(path, &error.to_string());
+    let listing = Directory::open(path).and_then(|directory| Listing::read(&directory));
+    let listing = listing.map_err(unreadable)?;
+    let layout = layout.map_or_else(|| recognise(&listing), Ok)?;
+    if layout != Layout::Refinery {
+        let (_, mut selected) = select(&listing, Some(layout))?;
+        selected.sort_by_key(|migration| migration.name.version);
+        let text = |migration: &Selected<'_>| Text {
+            path: path.join(&migration.source.path),
+            sql: migration.sql.to_owned(),
+            needs_no_transaction: migration.needs_no_transaction,
+        };
+        return Ok(selected.iter().map(text).collect());
+    }
+    let mut files: Vec<PathBuf> = listing.files().map(|file| path.join(&file.path)).collect();
+    if files.is_empty() {
+        return Err(missing(path, "no .sql file"));
+    }
+    files.sort_by_cached_key(|path| (version(path), path.clone()));
+    parallel::map(&files, |path| Text::of_file(path.clone())).into_iter().collect()
 }
 
 /// Returns the version of a migration; other files come behind.
@@ -106,11 +144,11 @@ mod tests {
         for name in ["V10__b.sql", "V9__a.sql", "seed.sql", "README.md"] {
             std::fs::write(place.path().join(name), "SELECT 1;").unwrap();
         }
-        let files = expand(&[place.path().to_owned()]).unwrap();
-        let names: Vec<_> = files.iter().map(|path| path.file_name().unwrap()).collect();
+        let texts = expand(&[place.path().to_owned()], None).unwrap();
+        let names: Vec<_> = texts.iter().map(|text| text.path.file_name().unwrap()).collect();
         assert_eq!(names, ["V9__a.sql", "V10__b.sql", "seed.sql"]);
         let empty = tempfile::tempdir().unwrap();
-        let refused = expand(&[empty.path().to_owned()]).unwrap_err();
+        let refused = expand(&[empty.path().to_owned()], None).err().unwrap();
         assert_eq!(refused.code(), Code::MigrationsMissing);
     }
 }

@@ -7,6 +7,7 @@ use guard::config::Config;
 use guard::diagnostic::{Code, Denial, Warning};
 use guard::environment::Environment;
 use guard::io::environment_snapshot;
+use guard::layout::Layout;
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
 use step_report::cli::{ConfigOption, TargetOptions};
@@ -62,7 +63,7 @@ pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<Exi
     let Prepared { target, set, limits, mut warnings } = ground.prepare_run(options)?;
     warnings.extend(act.warning());
     let screened = require_clean(console, &set)?;
-    let place = Place::of(&target);
+    let place = Place::of(&target, set.layout());
     let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
     let stopper = session.stopper();
     let run = MigrationRun::new(session, set).within(limits).under(Some(act));
@@ -89,12 +90,12 @@ pub(crate) async fn adopt(console: &Console, options: &Adopt) -> Result<ExitStat
     act.announce(console);
     let migrations = options.migrations.as_deref().unwrap_or_else(|| Path::new(""));
     let Prepared { target, set, limits, mut warnings } =
-        ground.prepare(&options.target, migrations)?;
+        ground.prepare(&options.target, (migrations, options.layout.layout))?;
     warnings.extend(act.warning());
     let last = set.last_up_to(options.up_to)?;
     // What the next plan refuses must not be recorded: its file could not be changed any more.
     require_clean(console, &set)?;
-    let place = Place::of(&target);
+    let place = Place::of(&target, set.layout());
     let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
     let stopper = session.stopper();
     let run = MigrationRun::new(session, set).within(limits).under(Some(act));
@@ -159,16 +160,21 @@ impl Ground {
     }
 
     fn prepare_run(self, options: &Migrations) -> Result<Prepared, Denial> {
-        let mut prepared = self.prepare(&options.target, &options.migrations)?;
+        let migrations = (options.migrations.as_path(), options.layout.layout);
+        let mut prepared = self.prepare(&options.target, migrations)?;
         prepared.limits = options.limits.over(prepared.limits);
         Ok(prepared)
     }
 
     /// Everything that can be refused before a socket opens, but for the screening.
-    fn prepare(self, target: &TargetOptions, migrations: &Path) -> Result<Prepared, Denial> {
+    fn prepare(
+        self,
+        target: &TargetOptions,
+        (migrations, layout): (&Path, Option<Layout>),
+    ) -> Result<Prepared, Denial> {
         let Self { environment, config, slot } = self;
         let (target, warnings) = target.verify(slot, &environment, &config)?;
-        let set = MigrationSet::read(migrations, &config)?;
+        let set = MigrationSet::read(migrations, &config, layout)?;
         Ok(Prepared { target, set, limits: Limits::of(&config.quotas), warnings })
     }
 }
@@ -180,7 +186,7 @@ async fn stand(
     screened: Option<&[ScreenedFile]>,
 ) -> Result<ExitStatus, Denial> {
     let Prepared { target, set, limits, mut warnings } = prepared;
-    let place = Place::of(&target);
+    let place = Place::of(&target, set.layout());
     warnings.iter().for_each(|warning| console.warn(warning));
     let session = GuardedSession::open(target, &limits).await?;
     take_warnings(console, &session, &mut warnings);

@@ -6,7 +6,7 @@
 use guard::diagnostic::{Code, Denial, shown};
 
 /// Longest name; the ledger's column holds 255 characters.
-const MAX_NAME: usize = 200;
+pub(crate) const MAX_NAME: usize = 200;
 
 /// A version and name that were read from a file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub(crate) struct MigrationName {
 
 /// Reads a file name.
 pub(crate) fn parse(file: &str) -> Result<MigrationName, Denial> {
-    read(file).ok_or_else(|| {
-        Denial::new(
-            Code::MigrationName,
-            "a migration's file name cannot be read",
-            format!("`{}`", shown(file)),
-            "`V<number>__<name>.sql` with letters, digits and `_` in the name",
-        )
-    })
+    let expected = "`V<number>__<name>.sql` with letters, digits and `_` in the name";
+    read(file).ok_or_else(|| unreadable(file, expected))
+}
+
+/// Refuses a name that is none of its layout's.
+pub(crate) fn unreadable(path: &str, expected: &str) -> Denial {
+    let message = "a migration's file name cannot be read";
+    Denial::new(Code::MigrationName, message, format!("`{}`", shown(path)), expected)
 }
 
 fn read(file: &str) -> Option<MigrationName> {

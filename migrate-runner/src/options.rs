@@ -2,17 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use guard::admin::AdminTarget;
 use guard::config::Config;
 use guard::database_url::DatabaseTarget;
 use guard::diagnostic::{Code, Denial, shown};
 use guard::io::read_url;
+use guard::layout::Layout;
 use guard::path::AbsolutePath;
 use step_report::cli::{ConfigOption, TargetOptions};
 
 use crate::lease::LeaseOption;
 use crate::limits::Limits;
+
+/// The layout of a directory of migrations.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LayoutOption {
+    /// The tool whose layout the directory has [default: the one that its names show]
+    #[arg(long, value_name = "NAME", value_parser = layouts())]
+    pub(crate) layout: Option<Layout>,
+}
+
+fn layouts() -> impl TypedValueParser<Value = Layout> {
+    PossibleValuesParser::new(Layout::ALL.map(Layout::name)).try_map(|name| name.parse::<Layout>())
+}
 
 /// Options of `plan`, `apply` and `status`.
 #[derive(Debug, Args)]
@@ -20,9 +34,11 @@ pub(crate) struct Migrations {
     /// The slot, such as preview-1
     #[arg(long, value_name = "SLOT")]
     pub(crate) slot: String,
-    /// Directory with V<number>__<name>.sql
+    /// Directory with V<number>__<name>.sql, or with the migrations of another tool
     #[arg(long, value_name = "DIR")]
     pub(crate) migrations: PathBuf,
+    #[command(flatten)]
+    pub(crate) layout: LayoutOption,
     #[command(flatten)]
     pub(crate) lease: LeaseOption,
     #[command(flatten)]
@@ -199,7 +215,7 @@ pub(crate) struct Adopt {
     /// Agree to the plan
     #[arg(long, conflicts_with = "migrations")]
     pub(crate) yes: bool,
-    /// Directory with V<number>__<name>.sql, which are recorded as applied and not run
+    /// Directory with migrations, which are recorded as applied and not run
     #[arg(
         long,
         value_name = "DIR",
@@ -207,6 +223,8 @@ pub(crate) struct Adopt {
         conflicts_with = "administrator"
     )]
     pub(crate) migrations: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layout: LayoutOption,
     /// The last version to record [default: the last file]
     #[arg(long, value_name = "VERSION", requires = "migrations")]
     pub(crate) up_to: Option<i64>,
@@ -273,9 +291,11 @@ pub(crate) enum SeedCommand {
 /// Options of `seed build`.
 #[derive(Debug, Args)]
 pub(crate) struct SeedBuild {
-    /// Directory with V<number>__<name>.sql
+    /// Directory with V<number>__<name>.sql, or with the migrations of another tool
     #[arg(long, value_name = "DIR")]
     pub(crate) migrations: PathBuf,
+    #[command(flatten)]
+    pub(crate) layout: LayoutOption,
     /// Files with seed data, run in this order after the migrations
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) sql: Vec<PathBuf>,

@@ -23,7 +23,24 @@ pub enum Progress<'a> {
         /// How long until then.
         pause: Duration,
     },
-    /// A migration's transaction begins.
+    /// A migration that runs statement by statement goes on where it stopped.
+    Resumed {
+        /// The migration.
+        file: &'a MigrationFile,
+        /// The first statement that has not run; one more than there are when only the record is
+        /// missing.
+        statement: usize,
+        /// How many statements there are.
+        of: usize,
+    },
+    /// An invalid index that an earlier try left is gone.
+    IndexDropped {
+        /// The migration.
+        file: &'a MigrationFile,
+        /// The index, with its schema.
+        index: &'a str,
+    },
+    /// A migration begins.
     Started {
         /// The migration.
         file: &'a MigrationFile,

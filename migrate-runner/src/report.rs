@@ -1,14 +1,15 @@
 //! What this program says: JSON objects for programs, lines for people.
 
-use guard::diagnostic::{Code, Denial, Warning};
-use guard::migration::Exempted;
+use guard::diagnostic::{Code, Denial, Warning, shown};
+use guard::layout::Layout;
+use guard::migration::{Exempted, Mode};
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
 use serde::Serialize;
 use step_report::console::{Console, Format};
 use step_report::event::Event;
 
-use crate::comparison::{Comparison, Entry, State};
+use crate::comparison::{Comparison, Entry, Resumption, State};
 use crate::files::MigrationFile;
 use crate::progress::Progress;
 use crate::run::{Adopted, Outcome};
@@ -23,14 +24,16 @@ pub(crate) struct Place {
     slot: SlotId,
     database: String,
     canonical: String,
+    layout: Layout,
 }
 
 impl Place {
-    pub(crate) fn of(target: &VerifiedTarget) -> Self {
+    pub(crate) fn of(target: &VerifiedTarget, layout: Layout) -> Self {
         Self {
             slot: target.slot(),
             database: target.database().to_owned(),
             canonical: target.canonical(),
+            layout,
         }
     }
 }
@@ -104,10 +107,13 @@ pub(crate) fn standing(
         return;
     }
     console.line(&format!("{} ({})", place.slot, place.canonical));
+    if place.layout != Layout::Refinery {
+        console.line(&format!("  layout    {}", place.layout));
+    }
     for entry in &migrations {
         let state = entry.state.name();
-        let since = entry.applied_on.as_deref().unwrap_or_default();
-        let line = format!("  {state:<9} V{}__{}  {since}", entry.version, entry.name);
+        let since = entry.applied_on.clone().unwrap_or_else(|| manner(entry));
+        let line = format!("  {state:<9} {}  {since}", called(place.layout, entry));
         console.line(line.trim_end());
     }
     say_exemptions(console, exempted.as_deref().unwrap_or_default());
@@ -115,6 +121,28 @@ pub(crate) fn standing(
         0 => console.line("nothing to apply"),
         1 => console.line("1 migration to apply"),
         many => console.line(&format!("{many} migrations to apply")),
+    }
+}
+
+/// How an entry is called: refinery's names say the version, the others' files do.
+fn called(layout: Layout, entry: &Entry) -> String {
+    match &entry.file {
+        Some(file) if layout != Layout::Refinery => shown(file),
+        _ => format!("V{}__{}", entry.version, entry.name),
+    }
+}
+
+/// How a pending migration runs, where there is something to say about that.
+fn manner(entry: &Entry) -> String {
+    match (entry.resumes_at, entry.mode) {
+        (Some(Resumption { statement, of }), _) if statement > of => {
+            "statement by statement; every one has run".to_owned()
+        }
+        (Some(Resumption { statement, of }), _) => {
+            format!("statement by statement; goes on at statement {statement} of {of}")
+        }
+        (None, Some(Mode::Statements)) => "statement by statement".to_owned(),
+        (None, _) => String::new(),
     }
 }
 
@@ -136,6 +164,10 @@ pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>)
         Progress::Blocked { file, found, pause } => {
             return blocked(console, slot, file, found, *pause);
         }
+        Progress::Resumed { file, statement, of } => {
+            return resumed(console, slot, file, *statement, *of);
+        }
+        Progress::IndexDropped { file, index } => return index_dropped(console, slot, file, index),
         Progress::Started { file } => ("migration.started", file, None, None),
         Progress::Applied { file, duration } => ("migration.applied", file, Some(duration), None),
         Progress::Failed { file, code } => ("migration.failed", file, None, Some(code.id())),
@@ -155,10 +187,42 @@ pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>)
         Progress::Failed { code: Code::MigrationTransaction, .. } => {
             console.line(&format!("  failed    {}  (not recorded)", file.file));
         }
+        Progress::Failed { code: Code::StatementFailed, .. } => {
+            console.line(&format!("  failed    {}  (half applied)", file.file));
+        }
         Progress::Failed { .. } => {
             console.line(&format!("  failed    {}  (rolled back)", file.file));
         }
         _ => tracing::info!(file = file.file, "applying"),
+    });
+}
+
+/// Says where a half-applied migration goes on.
+fn resumed(console: &Console, slot: SlotId, file: &MigrationFile, statement: usize, of: usize) {
+    #[derive(Serialize)]
+    struct Details<'a> {
+        version: i64,
+        file: &'a str,
+        statement: usize,
+        of: usize,
+    }
+    let details = Details { version: file.migration.version(), file: &file.file, statement, of };
+    console.say(&Event::now(PROGRAM, slot, "migration.resumed", details), || {
+        console.line(&format!("  resumed   {}  (statement {statement} of {of})", file.file));
+    });
+}
+
+/// Says that an invalid index is gone.
+fn index_dropped(console: &Console, slot: SlotId, file: &MigrationFile, index: &str) {
+    #[derive(Serialize)]
+    struct Details<'a> {
+        version: i64,
+        file: &'a str,
+        index: &'a str,
+    }
+    let details = Details { version: file.migration.version(), file: &file.file, index };
+    console.say(&Event::now(PROGRAM, slot, "migration.index_dropped", details), || {
+        console.line(&format!("  dropped   {index}  (invalid, left by an earlier try)"));
     });
 }
 
@@ -256,7 +320,7 @@ pub(crate) fn adopted(
     let said = Adoption { schema, place, outcome, recorded, pending, warnings };
     console.conclude(&said, || {
         for entry in recorded {
-            console.line(&format!("  {outcome:<9} V{}__{}", entry.version, entry.name));
+            console.line(&format!("  {outcome:<9} {}", called(place.layout, entry)));
         }
         let what = match outcome {
             "unchanged" => "nothing to record".to_owned(),

@@ -9,6 +9,7 @@ use crate::adoption;
 use crate::comparison::{Comparison, Entry, State};
 use crate::executor::Executor;
 use crate::files::{MigrationFile, MigrationSet};
+use crate::half_applied;
 use crate::history::{self, LEDGER};
 use crate::lease::LeasedAct;
 use crate::limits::Limits;
@@ -91,7 +92,7 @@ impl MigrationRun {
         Ok(Comparison::new(&self.set, &history))
     }
 
-    /// Applies everything that is pending, one transaction for each migration.
+    /// Applies everything that is pending, one transaction for each migration that may have one.
     ///
     /// # Errors
     /// Refuses before anything runs when another run does not end, and when files and ledger
@@ -110,12 +111,13 @@ impl MigrationRun {
         if !self.session.stop().is_up() {
             return denial;
         }
-        Denial::new(
-            Code::RunInterrupted,
-            "interrupted; the migration that ran is rolled back, the ones before it stay",
-            denial.found(),
-            "a run to the end",
-        )
+        let message = match denial.code() {
+            Code::StatementFailed => {
+                "interrupted; what ran stays, and the next run goes on from there"
+            }
+            _ => "interrupted; the migration that ran is rolled back, the ones before it stay",
+        };
+        Denial::new(Code::RunInterrupted, message, denial.found(), "a run to the end")
     }
 
     /// Returns what [`MigrationRun::adopt`] would record, changing nothing.
@@ -126,6 +128,9 @@ impl MigrationRun {
         let comparison = self.compare().await?;
         if let Some(problem) = comparison.problems().into_iter().next() {
             return Err(problem);
+        }
+        if let Some(half) = comparison.half_applied() {
+            return Err(half_applied::unfinished(half));
         }
         let (recorded, pending) = comparison
             .in_state(State::Pending)

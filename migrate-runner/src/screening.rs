@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use guard::diagnostic::{Denial, shown};
-use guard::migration::{Exempted, Finding, screen};
+use guard::migration::{Execution, Exempted, Finding, in_transaction, screen};
 use serde::Serialize;
 use step_report::console::Console;
 
-use crate::files::MigrationSet;
+use crate::files::{MigrationFile, MigrationSet};
 use crate::parallel;
 
 /// What the screening found in one file.
@@ -19,14 +19,13 @@ pub(crate) struct ScreenedFile {
 }
 
 impl ScreenedFile {
-    /// Screens a text that was read from a path.
-    pub(crate) fn new(path: &Path, text: &str) -> Self {
+    /// Screens a text that was read from a path, and that runs in a certain way.
+    pub(crate) fn new(path: &Path, text: &str, execution: Execution<'_>) -> Self {
         let screening = screen(text);
-        Self {
-            path: path.to_string_lossy().into_owned(),
-            findings: screening.findings,
-            exempted: screening.exempted,
-        }
+        let mut findings = screening.findings;
+        findings.extend(execution.findings);
+        findings.sort_by_key(|finding| (finding.line, finding.column));
+        Self { path: path.to_string_lossy().into_owned(), findings, exempted: screening.exempted }
     }
 }
 
@@ -73,13 +72,13 @@ pub(crate) fn require_clean(
     console: &Console,
     set: &MigrationSet,
 ) -> Result<Vec<ScreenedFile>, Denial> {
-    let files = set.files().iter();
-    let files: Vec<(&str, &str)> =
-        files.map(|file| (&file.file[..], file.migration.sql().unwrap_or_default())).collect();
-    require_clean_texts(console, &files)
+    let screen = |file: &MigrationFile| {
+        ScreenedFile::new(Path::new(&file.file), file.text(), file.execution())
+    };
+    require_no_finding(console, parallel::map(set.files(), screen))
 }
 
-/// Refuses texts with a finding, after every finding was said.
+/// Refuses texts with a finding, after every finding was said. Each runs in a transaction.
 ///
 /// # Errors
 /// Refuses with the code of the first finding.
@@ -87,7 +86,16 @@ pub(crate) fn require_clean_texts(
     console: &Console,
     texts: &[(&str, &str)],
 ) -> Result<Vec<ScreenedFile>, Denial> {
-    let screened = parallel::map(texts, |(path, text)| ScreenedFile::new(Path::new(path), text));
+    let screen = |(path, text): &(&str, &str)| {
+        ScreenedFile::new(Path::new(path), text, in_transaction(text))
+    };
+    require_no_finding(console, parallel::map(texts, screen))
+}
+
+fn require_no_finding(
+    console: &Console,
+    screened: Vec<ScreenedFile>,
+) -> Result<Vec<ScreenedFile>, Denial> {
     let Some(file) = screened.iter().find(|file| !file.findings.is_empty()) else {
         return Ok(screened);
     };

@@ -10,7 +10,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, ErrorPosition};
 
 /// Explains why a statement of a migration failed.
-pub(crate) fn statement(file: &str, number: usize, piece: &Piece<'_>, error: &Error) -> Denial {
+pub(crate) fn statement(file: &str, piece: &Piece<'_>, error: &Error) -> Denial {
     let Some(server) = error.as_db_error() else {
         return lost(file, error);
     };
@@ -21,7 +21,10 @@ pub(crate) fn statement(file: &str, number: usize, piece: &Piece<'_>, error: &Er
     let words = words(server);
     failed(
         file,
-        format!("line {line}, column {column}: {words}; statement {number}: {}", piece.summary),
+        format!(
+            "line {line}, column {column}: {words}; statement {}: {}",
+            piece.number, piece.summary
+        ),
     )
 }
 
@@ -76,6 +79,22 @@ pub(crate) fn blocked(file: &str, denial: &Denial, blockers: Option<&str>) -> De
         format!("{}{who}", denial.found()),
         "a lock that is free within the time of `--lock-timeout`",
     )
+}
+
+/// Explains that a migration that runs statement by statement did not come to its end.
+pub(crate) fn failed_half_way(file: &str, found: &str) -> Denial {
+    Denial::new(
+        Code::StatementFailed,
+        format!("the server refused a statement of `{}`; the ones before it stay", shown(file)),
+        found,
+        "a statement that the server accepts",
+    )
+}
+
+/// Says of [`blocked`] that what ran before stays.
+pub(crate) fn blocked_half_way(file: &str, denial: &Denial) -> Denial {
+    let message = format!("`{}` waited in vain for a lock; what ran before stays", shown(file));
+    Denial::new(denial.code(), message, denial.found(), denial.expected())
 }
 
 /// Explains that the connection broke while something was done.

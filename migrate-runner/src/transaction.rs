@@ -5,7 +5,7 @@
 //! run left it. Afterwards nothing of the session is left but that lock.
 
 use guard::diagnostic::{Code, Denial, shown};
-use guard::migration::{Piece, pieces};
+use guard::migration::Piece;
 use tokio_postgres::{Error, SimpleQueryMessage};
 
 use crate::blockers::Watch;
@@ -40,6 +40,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Says it in other words, worth another try or not as before.
+    pub(crate) fn map(self, words: impl FnOnce(Denial) -> Denial) -> Self {
+        match self {
+            Self::Blocked(denial) => Self::Blocked(words(denial)),
+            Self::Refused(denial) => Self::Refused(words(denial)),
+        }
+    }
+
     /// Returns the refusal, whether or not it is worth another try.
     pub(crate) fn into_denial(self) -> Denial {
         match self {
@@ -54,13 +62,13 @@ impl From<Denial> for Failure {
     }
 }
 
-/// A text, and what is recorded when it ran.
+/// Statements, and what is recorded when they ran.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work<'a> {
     /// The name of its file.
     pub(crate) file: &'a str,
-    /// Its text.
-    pub(crate) sql: &'a str,
+    /// The statements.
+    pub(crate) pieces: &'a [Piece<'a>],
     /// The statements that record it, one row each; none for what is no migration.
     pub(crate) ledger_rows: &'a [&'a str],
 }
@@ -143,33 +151,17 @@ impl<'a> Transactions<'a> {
         let client = self.session.client();
         let (held, digest) = (run_lock::is_held(), digest_column());
         let check = format!("SELECT pg_catalog.pg_current_xact_id_if_assigned(), {held}, {digest}");
-        let pieces = pieces(work.sql);
-        let Some((last, others)) = pieces.split_last() else {
+        let Some((last, others)) = work.pieces.split_last() else {
             return Ok(ask(self.session, work.file, &check).await?);
         };
-        for (index, piece) in others.iter().enumerate() {
-            self.statement(work.file, index + 1, piece).await?;
+        for piece in others {
+            statement(self.session, work.file, piece).await?;
         }
         // Where the statement fails, so does the check: nothing runs in a failed transaction.
-        let statement = self.statement(work.file, pieces.len(), last);
-        let (done, checked) = tokio::join!(biased; statement, client.simple_query(&check));
+        let sent = statement(self.session, work.file, last);
+        let (done, checked) = tokio::join!(biased; sent, client.simple_query(&check));
         done?;
         Ok(checked.map_err(|error| sql_error::between(work.file, &error))?)
-    }
-
-    async fn statement(&self, file: &str, number: usize, piece: &Piece<'_>) -> Result<(), Failure> {
-        if self.session.stop().is_up() {
-            return Err(interrupted(file).into());
-        }
-        let sent = self.session.client().simple_query(piece.text);
-        let (outcome, blockers) = Watch::new(self.session).over(sent).await;
-        let Err(error) = outcome else { return Ok(()) };
-        let denial = sql_error::statement(file, number, piece, &error);
-        Err(if is_lock_timeout(&error) {
-            Failure::Blocked(sql_error::blocked(file, &denial, blockers.as_deref()))
-        } else {
-            Failure::Refused(denial)
-        })
     }
 
     /// Commits, and asks the server behind it whether it did: what it answers to a `COMMIT` of a
@@ -202,6 +194,26 @@ impl<'a> Transactions<'a> {
             found => Err(not_committed(file, found)),
         }
     }
+}
+
+/// Sends one statement, unless the session was asked to stop; says who kept it waiting.
+pub(crate) async fn statement(
+    session: &GuardedSession,
+    file: &str,
+    piece: &Piece<'_>,
+) -> Result<(), Failure> {
+    if session.stop().is_up() {
+        return Err(interrupted(file).into());
+    }
+    let sent = session.client().simple_query(piece.text);
+    let (outcome, blockers) = Watch::new(session).over(sent).await;
+    let Err(error) = outcome else { return Ok(()) };
+    let denial = sql_error::statement(file, piece, &error);
+    Err(if is_lock_timeout(&error) {
+        Failure::Blocked(sql_error::blocked(file, &denial, blockers.as_deref()))
+    } else {
+        Failure::Refused(denial)
+    })
 }
 
 async fn ask(session: &GuardedSession, file: &str, question: &str) -> Result<Answer, Denial> {

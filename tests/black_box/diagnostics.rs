@@ -15,7 +15,7 @@ use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs, web};
-use crate::{backend_codes, deploy, install, leases, reset_interrupted, routes_live};
+use crate::{backend_codes, deploy, install, leases, reset_interrupted, routes_live, stepwise};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -34,7 +34,7 @@ pub(crate) enum End {
 pub(crate) type Scenario = (Code, End, fn(&Place) -> Run);
 
 /// A code and the run that gives it on a server of its own, for a slot of which nothing ran yet.
-type LiveScenario = (Code, fn(&Server, u8) -> Run);
+pub(crate) type LiveScenario = (Code, fn(&Server, u8) -> Run);
 
 fn verify(code: Code, end: End, outcome: &Outcome) {
     match end {
@@ -64,7 +64,7 @@ pub(crate) fn play(scenarios: &[Scenario]) {
     }
 }
 
-fn play_live(scenarios: &[LiveScenario]) {
+pub(crate) fn play_live(scenarios: &[LiveScenario]) {
     for (code, prepare) in scenarios {
         let server = Server::new();
         let shown = [(1, "human"), (2, "json")].map(|(slot, format)| {
@@ -385,6 +385,13 @@ fn plan_of(place: &Place, files: &[(&str, &str)]) -> Run {
 const FILES: &[Scenario] = &[
     (Code::MigrationsMissing, End::Refused, |place| plan(place, &place.text("previews/feature"))),
     (Code::MigrationName, End::Refused, |place| plan_of(place, &[("V2_add_orders.sql", "")])),
+    (Code::LayoutUnclear, End::Refused, |place| plan_of(place, &[("20260102030405_b.up.sql", "")])),
+    (Code::LayoutUnsupported, End::Refused, |place| plan_of(place, &[("R__views.sql", "")])),
+    (Code::LayoutMalformed, End::Refused, |place| {
+        let text = "-- migrate:up\nSELECT 1;\n";
+        place.write("previews/dbmate/migrations/1_a.sql", 0o644, text);
+        plan(place, &place.text("previews/dbmate/migrations"))
+    }),
     (Code::MigrationDuplicate, End::Refused, |place| {
         plan_of(place, &[("V3__a.sql", ""), ("V3__b.sql", "")])
     }),
@@ -411,7 +418,7 @@ fn migration_files() {
 }
 
 /// Codes whose bad and good texts in the catalogue are migrations.
-const SCREENED: [Code; 25] = [
+const SCREENED: [Code; 28] = [
     Code::ReachesDatabases,
     Code::ReachesRoles,
     Code::ReachesTablespaces,
@@ -437,6 +444,9 @@ const SCREENED: [Code; 25] = [
     Code::UnknownStatement,
     Code::UnparsableText,
     Code::UnusableExemption,
+    Code::TransactionMixed,
+    Code::TransactionBound,
+    Code::IndexUnnamed,
 ];
 
 #[test]
@@ -1087,7 +1097,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     ]
     .concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();
-    let live = [LIVE, LEDGERS, STAMPS, ADMINISTRATORS].concat();
+    let live = [LIVE, LEDGERS, STAMPS, ADMINISTRATORS, stepwise::HALF_WAY].concat();
     shown.extend(live.iter().map(|(code, _)| *code));
     shown.extend(REQUESTS.iter().map(|(code, ..)| *code));
     shown.extend(FINDINGS.iter().map(|(code, _)| *code));

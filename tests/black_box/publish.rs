@@ -320,3 +320,17 @@ fn artifacts_are_listed_shown_and_kept_in_number() {
     bench.publish(&["--dry-run"]).run();
     assert_eq!(summary(&artifacts(&["list"]))["artifacts"].as_array().unwrap().len(), 1);
 }
+
+/// A directory that two tools would read differently is published when the configuration says which.
+#[test]
+fn a_layout_that_names_do_not_show_is_configured() {
+    let bench = Bench::new();
+    bench.write("migrations/U11__x.sql", "DROP TABLE customers;");
+    bench.publish(&["--dry-run"]).run().refused(Code::LayoutUnclear);
+    let place = &bench.server.place;
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let told = text.replace("[publish]\n", "[publish]\nlayout = \"flyway\"\n");
+    place.write("slotguard.toml", 0o600, &told);
+    let outcome = bench.publish(&["--dry-run"]).run();
+    assert_eq!(summary(&outcome)["outcome"], "planned", "{outcome:#?}");
+}

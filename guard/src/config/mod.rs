@@ -250,6 +250,7 @@ mod tests {
         confirm_every_s = 60
         [publish]
         migrations = "db/migrations"
+        layout = "flyway"
         keep_releases = 2
         [frontend]
         build = "backend"
@@ -288,6 +289,7 @@ mod tests {
             ("ids = [\"preview-1\", \"preview-2\"]", "ids = []"),
             ("migrations = \"db/migrations\"", "migrations = \"/db\""),
             ("migrations = \"db/migrations\"", "migrations = \"../db\""),
+            ("layout = \"flyway\"", "layout = \"Flyway\""),
             ("build = \"backend\"", "build = \"vite\""),
             ("dist = \"dist\"", ""),
             ("programs = [\"backend\"]", "programs = [\"npm\"]"),

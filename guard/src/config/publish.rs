@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::file::refuse_value;
 use crate::diagnostic::Denial;
+use crate::layout::Layout;
 use crate::path::RelativePath;
 
 /// Where the publish flow finds things in a worktree, and how much it keeps.
@@ -11,6 +12,8 @@ use crate::path::RelativePath;
 pub struct Publish {
     /// The directory of migrations, relative to the worktree; none means that there are none.
     pub migrations: Option<RelativePath>,
+    /// The layout of that directory; none means the one that its names show.
+    pub layout: Option<Layout>,
     /// The directory of the built frontend, relative to the worktree; none means no frontend.
     pub dist: Option<RelativePath>,
     /// The key under `[programs]` that builds the frontend.
@@ -27,6 +30,7 @@ impl Default for Publish {
     fn default() -> Self {
         Self {
             migrations: None,
+            layout: None,
             dist: None,
             build: None,
             sync: Vec::new(),
@@ -47,6 +51,7 @@ pub(super) struct RawFrontend {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPublish {
     migrations: Option<String>,
+    layout: Option<String>,
     keep_releases: Option<u16>,
     keep_artifacts: Option<u16>,
 }
@@ -71,6 +76,7 @@ pub(super) fn parse(
         return Err(refuse_value("[frontend] build", "no `[frontend] dist`", expected));
     }
     Ok(Publish {
+        layout: layout(publish.layout)?,
         migrations: directory("[publish] migrations", publish.migrations)?,
         dist: directory("[frontend] dist", frontend.dist)?,
         build: frontend.build,
@@ -78,6 +84,12 @@ pub(super) fn parse(
         keep_releases: publish.keep_releases.map_or(default.keep_releases, usize::from),
         keep_artifacts: publish.keep_artifacts.map_or(default.keep_artifacts, usize::from),
     })
+}
+
+fn layout(text: Option<String>) -> Result<Option<Layout>, Denial> {
+    let names = || Layout::ALL.map(Layout::name).join(", ");
+    let refuse = |text: &str| refuse_value("[publish] layout", text, &names());
+    text.map(|text| text.parse().map_err(|_| refuse(&text))).transpose()
 }
 
 fn directory(key: &str, text: Option<String>) -> Result<Option<RelativePath>, Denial> {

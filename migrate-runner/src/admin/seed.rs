@@ -9,6 +9,8 @@ use guard::admin::AdminTarget;
 use guard::config::Config;
 use guard::diagnostic::{Code, Denial, shown};
 use guard::io::SafeFile;
+use guard::layout::Layout;
+use guard::migration::pieces;
 use guard::provision::{ADMIN_ROLE, SEED_DATABASE, SEED_ROLE, next_name, old_name};
 use guard::stamp::{Kind, Reading, Stamp};
 use sha2::{Digest as _, Sha256};
@@ -56,12 +58,12 @@ struct Content {
 pub(crate) async fn seed(
     console: &Console,
     config: &Config,
-    migrations: &Path,
+    migrations: (&Path, Option<Layout>),
     scripts: &[PathBuf],
 ) -> Result<(), Denial> {
     let mut interrupt = Interrupt::listen()?;
     let scripts = scripts.iter().map(|path| read_script(path)).collect::<Result<_, _>>()?;
-    let content = Content { set: MigrationSet::read(migrations, config)?, scripts };
+    let content = Content { set: MigrationSet::read(migrations.0, config, migrations.1)?, scripts };
     require_clean(console, &content.set)?;
     let scripts: Vec<(&str, &str)> =
         content.scripts.iter().map(|(name, text)| (&name[..], &text[..])).collect();
@@ -138,7 +140,7 @@ async fn fill(console: &Console, filler: &AdminTarget, content: Content) -> Resu
     run_lock::take(&session, &Limits::default(), &mut |_| {}).await?;
     let mut transactions = Transactions::new(&session);
     for (name, text) in &content.scripts {
-        let work = Work { file: name, sql: text, ledger_rows: &[] };
+        let work = Work { file: name, pieces: &pieces(text), ledger_rows: &[] };
         transactions.run(work, false).await.map_err(Failure::into_denial)?;
         if console.format() == Format::Human {
             console.note(&format!("  ran       {name}"));
@@ -201,7 +203,7 @@ fn fingerprint(content: &Content) -> String {
         }
     };
     for file in content.set.files() {
-        part("migration", &file.file, file.migration.sql().unwrap_or_default());
+        part("migration", &file.file, file.text());
     }
     for (index, (_, text)) in content.scripts.iter().enumerate() {
         part("script", &index.to_string(), text);
@@ -219,7 +221,10 @@ mod tests {
             std::fs::write(place.path().join(name), text).unwrap();
         }
         let scripts = scripts.iter().map(|text| (String::new(), (*text).to_owned())).collect();
-        Content { set: MigrationSet::read(place.path(), &Config::default()).unwrap(), scripts }
+        Content {
+            set: MigrationSet::read(place.path(), &Config::default(), None).unwrap(),
+            scripts,
+        }
     }
 
     #[test]

@@ -364,6 +364,10 @@ impl Journey<'_> {
         if let (Lease::Given, Some(generation)) = (lease, &generation) {
             args.extend(["--lease", generation]);
         }
+        let layout = self.request.loaded.config.publish.layout;
+        if let Some(layout) = layout.filter(|_| command.contains(&"--migrations")) {
+            args.extend(["--layout", layout.name()]);
+        }
         if command.starts_with(&["backend", "restart"]) && !self.request.args.is_empty() {
             args.push("--");
             args.extend(self.request.args.iter().map(String::as_str));

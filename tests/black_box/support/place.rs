@@ -82,12 +82,20 @@ impl Place {
     /// Copies the `.sql` files of a directory into a worktree and returns the copy's path.
     pub(crate) fn copy_migrations(&self, from: &Path, worktree: &str) -> String {
         let to = format!("previews/{worktree}/migrations");
+        self.copy_texts(from, &to);
+        self.text(&to)
+    }
+
+    fn copy_texts(&self, from: &Path, to: &str) {
         for entry in std::fs::read_dir(from).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            self.write(&format!("{to}/{name}"), 0o644, &std::fs::read_to_string(&path).unwrap());
+            let to = format!("{to}/{}", path.file_name().unwrap().to_str().unwrap());
+            if path.is_dir() {
+                self.copy_texts(&path, &to);
+            } else {
+                self.write(&to, 0o644, &std::fs::read_to_string(&path).unwrap());
+            }
         }
-        self.text(&to)
     }
 
     /// Returns a path in the directory.
