@@ -5,8 +5,9 @@
 use guard::diagnostic::Code;
 use serde_json::{Value, json};
 
-use crate::support::run::{Outcome, Run, assert_whole};
-use crate::support::server::{EMPTY, Server};
+use crate::support::programs;
+use crate::support::run::{Outcome, Run, assert_whole, say};
+use crate::support::server::{EMPTY, Server, password};
 
 /// What is expected of a directory in `fixtures/migrations/layouts`.
 struct Expected {
@@ -274,4 +275,63 @@ fn a_database_with_its_schema_and_a_seed_take_any_layout() {
     // A name is one of the list, and stands beside migrations only.
     let unknown = server.migrate("plan", 1, &migrations).and(&["--layout", "rails"]);
     unknown.run().refused(Code::Usage);
+}
+
+/// What each layout has to say that a migration needs no transaction, and the same without it.
+#[rustfmt::skip]
+const DECLARED: &[(&str, &[(&str, &str)], NamedText)] = &[
+    ("sqlx", &[("1_a.sql", "-- no-transaction\nSELECT 1;")], ("1_a.sql", "-- no transaction\nSELECT 1;")),
+    ("sqlx", &[("1_a.up.sql", "-- no-transaction\nSELECT 1;"), ("1_a.down.sql", "SELECT 2;")],
+        ("1_a.sql", "SELECT 1; -- no-transaction")),
+    ("dbmate", &[("1_a.sql", "-- migrate:up transaction:false\nSELECT 1;\n-- migrate:down\n")],
+        ("1_a.sql", "-- migrate:up\nSELECT 1;\n-- migrate:down transaction:false\n")),
+    ("flyway", &[("V1.1__a.sql", "SELECT 1;"), ("V1.1__a.sql.conf", "executeInTransaction = false\n")],
+        ("V1.1__a.sql.conf", "#executeInTransaction=false\nexecuteInTransaction=true\n")),
+    ("diesel", &[("1_a/up.sql", "SELECT 1;"), ("1_a/metadata.toml", "run_in_transaction = false")],
+        ("1_a/metadata.toml", "# run_in_transaction = false\n[more]\nrun_in_transaction = false\n")),
+];
+
+#[test]
+fn each_layouts_own_word_for_no_transaction_counts() {
+    let server = Server::new();
+    for (number, (layout, files, neighbour)) in DECLARED.iter().enumerate() {
+        let directory = format!("previews/x-{number}/migrations");
+        let mode = |file: &NamedText| {
+            server.place.write(&format!("{directory}/{}", file.0), 0o644, file.1);
+            let run = server.migrate("plan", 1, &server.place.text(&directory));
+            let outcome = run.format("json").run();
+            (outcome.status == Some(0)).then(|| last(&outcome))
+        };
+        let plan = files.iter().filter_map(&mode).last().unwrap();
+        assert_eq!(plan["layout"], *layout, "{files:?}: {plan}");
+        assert_eq!(column(&plan, "mode"), ["statements"], "{files:?}: {plan}");
+        let stem = neighbour.0;
+        if !files.iter().any(|(name, _)| *name == stem) {
+            std::fs::remove_dir_all(server.place.path(&directory)).unwrap();
+        }
+        assert_eq!(column(&mode(neighbour).unwrap(), "mode"), ["transaction"], "{neighbour:?}");
+    }
+}
+
+/// The tool itself makes the same of its directory. It comes with `benches/migrations.sh`.
+#[test]
+fn dbmate_makes_the_same_of_its_directory() {
+    let dbmate = programs::program("migrate-runner").with_file_name("../tools/bin/dbmate");
+    if !dbmate.is_file() {
+        return say("SKIPPED: no dbmate in target/tools");
+    }
+    let server = Server::new();
+    let migrations = copy(&server, "dbmate");
+    last(&in_json(&server, "apply", &migrations));
+    let url = server.url(2, "app_preview_2").replace('@', &format!(":{}@", password(2)));
+    let args = ["--migrations-dir", &migrations, "--no-dump-schema", "migrate"];
+    let run = Run::at(&dbmate, &args).with("DATABASE_URL", &format!("{url}?sslmode=disable"));
+    assert_eq!(run.run().status, Some(0));
+    let shape = "SELECT string_agg(format('%s.%s %s', c.relname, a.attname, a.atttypid::regtype), ', ' \
+                     ORDER BY c.relname, a.attnum) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+                 WHERE a.attnum > 0 AND c.relnamespace = 'public'::regnamespace \
+                     AND c.relname ~ '^(customers|orders)'";
+    let ours = server.sql("app_preview_1", shape);
+    assert!(ours.contains("orders_customer_idx.customer_id bigint"), "{ours}");
+    assert_eq!(server.sql("app_preview_2", shape), ours);
 }
