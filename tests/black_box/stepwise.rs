@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use guard::diagnostic::Code;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::diagnostics::{LiveScenario, play_live};
@@ -371,4 +372,29 @@ fn half_applied(server: &Server, slot: u8) -> Run {
 #[test]
 fn a_migration_that_did_not_come_to_its_end_says_how_to_go_on() {
     play_live(HALF_WAY);
+}
+
+/// A signal ends the statement; what ran before it stays, and the next run goes on there.
+#[test]
+fn an_interrupted_run_says_that_what_ran_stays() {
+    let server = Server::new();
+    let slow = "CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \
+                'BEGIN PERFORM pg_sleep(0.02); RETURN n; END';";
+    write(&server, &[TABLE, ("V2__slow.sql", slow)]);
+    run(&server, "apply", &[]).accepted();
+    let text = "CREATE INDEX CONCURRENTLY i ON a (b);\nCREATE INDEX CONCURRENTLY j ON a (slow(c));";
+    let migrations = write(&server, &[("V3__c.sql", text)]);
+    let apply = server.migrate("apply", 1, &migrations).format("json");
+    let outcome = apply.run_while(|running| {
+        wait_until(|| indexes(&server) == "i:true j:false");
+        running.signal(Signal::TERM);
+    });
+    let denial = outcome.denied(Code::RunInterrupted);
+    assert!(denial["message"].as_str().unwrap().contains("what ran stays"), "{denial}");
+    assert!(denial["found"].as_str().unwrap().ends_with("left invalid `public.j`"), "{denial}");
+    assert_eq!(planned(&server)["resumes_at"], json!({"statement": 2, "of": 2}));
+    server.sql(DATABASE, "DELETE FROM a WHERE id > 9");
+    let outcome = run(&server, "apply", &["--wait", "0"]);
+    assert_eq!(applied(&outcome), json!([3]));
+    assert_eq!(indexes(&server), "i:true j:true");
 }

@@ -1,8 +1,9 @@
-//! `migration::screen`: any text is answered, places lie within it, and a disguise hides nothing.
+//! `migration::screen` and `execution`: any text is answered, places lie within it, and a disguise
+//! hides nothing.
 
 use std::collections::BTreeSet;
 
-use guard::migration::{Class, Screening, screen};
+use guard::migration::{Class, Finding, Screening, execution, screen};
 
 use super::{SECRET, Target};
 use crate::engine::Signature;
@@ -18,19 +19,26 @@ pub(super) const TARGET: Target = Target {
         "-- slotguard: allow undecidable: because", "set_config('role'", "query_to_xml(", "COPY a FROM stdin;\n",
         "\\.\n", "\\", "..", ":=", "<<a>>", "LOOP", "FOR i IN ", "DECLARE ", "EXCEPTION WHEN ", "RAISE ", "\u{a0}",
         "\u{feff}", "\0", "ä", "hunter2", "CREATE FUNCTION f() RETURNS int ", "RETURN ", "ONLY ", "CONCURRENTLY ",
+        "CREATE INDEX CONCURRENTLY i ON a (b);", "-- slotguard: no-transaction\n", "VACUUM ", "SET LOCAL ",
     ],
 };
 
 fn check(input: &[u8]) -> Signature {
     let text = String::from_utf8_lossy(input);
     let screening = screen(&text);
+    let executions = [false, true].map(|declared| execution(&text, declared));
     let lines: Vec<&str> = text.split('\n').collect();
-    for finding in &screening.findings {
+    let of_executions = executions.iter().flat_map(|execution| &execution.findings);
+    let findings: Vec<&Finding> = screening.findings.iter().chain(of_executions).collect();
+    for finding in &findings {
         let line = lines.get(finding.line - 1).copied();
         let length = line.map_or(0, |line| line.chars().count());
         assert!((1..=length + 1).contains(&finding.column), "outside of the text: {finding:?}");
     }
-    says_no_string(&text, &screening);
+    says_no_string(&text, &findings);
+    for (number, step) in (1..).zip(&executions[1].steps) {
+        assert!(step.piece.number == number && text.contains(step.piece.text), "{step:?}");
+    }
     let (shown, hidden) = (escapes(&screening), escapes(&screen(&disguised(&text))));
     assert!(shown.is_subset(&hidden), "hidden by a disguise: {shown:?} {hidden:?}");
     match screening.findings.first() {
@@ -40,9 +48,9 @@ fn check(input: &[u8]) -> Signature {
 }
 
 /// The secret stands in strings only, unless a mutation took it for a name.
-fn says_no_string(text: &str, screening: &Screening) {
+fn says_no_string(text: &str, findings: &[&Finding]) {
     let quoted = text.matches(SECRET).count() == text.matches("'hunter2'").count();
-    let said = || screening.findings.iter().any(|finding| finding.message.contains(SECRET));
+    let said = || findings.iter().any(|finding| finding.message.contains(SECRET));
     assert!(!quoted || !said(), "a string is repeated");
 }
 

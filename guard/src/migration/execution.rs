@@ -10,6 +10,7 @@ use super::alone::{self, Alone};
 use super::cursor::{Cursor, place};
 use super::exemption::marked;
 use super::finding::{Finding, Found, Lines};
+use super::lexer::Kind;
 use super::pieces::{Piece, piece};
 use super::source::{Comment, Source};
 use super::split;
@@ -137,13 +138,19 @@ fn judge(cursor: &Cursor<'_, '_>, declared: bool) -> (Need, Option<Found>) {
     if cursor.sees_any(&["set", "reset"]) {
         return (Need::Repetition, None);
     }
-    let mixed = if declared { None } else { found(Code::TransactionMixed, &first_words(cursor)) };
+    let mixed = if declared { None } else { found(Code::TransactionMixed, &first_word(cursor)) };
     (Need::Transaction, mixed)
 }
 
-fn first_words(cursor: &Cursor<'_, '_>) -> String {
-    let word = cursor.source.tokens.get(cursor.at).map_or("", |token| cursor.source.raw(token));
-    format!("`{} …`", word.to_uppercase())
+/// Names a statement by its first word; anything else could be a constant.
+fn first_word(cursor: &Cursor<'_, '_>) -> String {
+    match cursor.kind() {
+        Some(Kind::Word) => {
+            let word = cursor.source.raw(&cursor.source.tokens[cursor.at]);
+            format!("`{} …`", word.to_uppercase())
+        }
+        _ => "a statement".to_owned(),
+    }
 }
 
 /// Returns what a statement is when it means nothing to later ones outside of one transaction, or
@@ -206,6 +213,9 @@ mod tests {
         assert_eq!(codes(&format!("-- slotguard: no-transaction\n{mixed}"), false), []);
         let settings = format!("SET lock_timeout = '1s'; {INDEX} RESET lock_timeout; VACUUM a;");
         assert_eq!(codes(&settings, false), []);
+        let secret = execution("'hunter2'; VACUUM a;", false);
+        assert_eq!(secret.findings[0].code, Code::TransactionMixed);
+        assert!(!secret.findings[0].message.to_lowercase().contains("hunter2"));
     }
 
     #[test]
