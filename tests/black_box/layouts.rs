@@ -279,7 +279,7 @@ fn a_database_with_its_schema_and_a_seed_take_any_layout() {
 
 /// What each layout has to say that a migration needs no transaction, and the same without it.
 #[rustfmt::skip]
-const DECLARED: &[(&str, &[(&str, &str)], NamedText)] = &[
+const DECLARED: &[(&str, &[NamedText], NamedText)] = &[
     ("sqlx", &[("1_a.sql", "-- no-transaction\nSELECT 1;")], ("1_a.sql", "-- no transaction\nSELECT 1;")),
     ("sqlx", &[("1_a.up.sql", "-- no-transaction\nSELECT 1;"), ("1_a.down.sql", "SELECT 2;")],
         ("1_a.sql", "SELECT 1; -- no-transaction")),
@@ -302,9 +302,10 @@ fn each_layouts_own_word_for_no_transaction_counts() {
             let outcome = run.format("json").run();
             (outcome.status == Some(0)).then(|| last(&outcome))
         };
-        let plan = files.iter().filter_map(&mode).last().unwrap();
+        let plans: Vec<Value> = files.iter().filter_map(&mode).collect();
+        let plan = plans.last().unwrap();
         assert_eq!(plan["layout"], *layout, "{files:?}: {plan}");
-        assert_eq!(column(&plan, "mode"), ["statements"], "{files:?}: {plan}");
+        assert_eq!(column(plan, "mode"), ["statements"], "{files:?}: {plan}");
         let stem = neighbour.0;
         if !files.iter().any(|(name, _)| *name == stem) {
             std::fs::remove_dir_all(server.place.path(&directory)).unwrap();
