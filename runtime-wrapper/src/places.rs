@@ -44,6 +44,11 @@ impl Places {
         self.worktree.as_ref().unwrap_or(&self.home)
     }
 
+    /// Returns the slot's private home.
+    pub(crate) fn home_handle(&self) -> &OwnedFd {
+        &self.home
+    }
+
     /// Returns the worktree, if there is one.
     pub(crate) fn worktree_handle(&self) -> Option<&OwnedFd> {
         self.worktree.as_ref()

@@ -19,7 +19,7 @@ use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
 use slot_runtime::lease::{self, Admission, EmbeddedStore, Generation};
 use slot_runtime::record::{self, Assignment};
-use slot_runtime::{StateRoot, sidecar};
+use slot_runtime::{StateRoot, identity, sidecar};
 
 use crate::cli::{ExecOptions, Purpose};
 use crate::launch;
@@ -84,6 +84,8 @@ pub struct ExecPlan {
     environment: ChildEnvironment,
     sandbox: Sandbox,
     sockets: usize,
+    /// Whether this is the slot's backend, started from its record.
+    is_recorded: bool,
     warnings: Vec<Warning>,
 }
 
@@ -137,6 +139,7 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
         environment: child,
         sandbox,
         sockets,
+        is_recorded: options.from_record && purpose == Purpose::Backend,
         warnings,
     })
 }
@@ -167,6 +170,9 @@ impl ExecPlan {
     /// # Errors
     /// Returns only what went wrong; nothing was started then.
     pub fn apply(self, reporter: &Reporter) -> Result<Infallible, Denial> {
+        if self.is_recorded {
+            identity::renew(self.places.home_handle())?;
+        }
         launch::confine(self.places.working_handle(), self.sockets)?;
         self.sandbox.enforce()?;
         reporter.start(self.slot, &self.start())?;

@@ -4,6 +4,7 @@
 
 mod file;
 pub mod hold;
+pub mod identity;
 #[cfg(feature = "installation")]
 pub mod installation;
 pub mod lease;

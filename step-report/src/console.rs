@@ -189,7 +189,7 @@ impl Console {
 ///
 /// For a program that empties its environment: `NO_COLOR` and `TERM` are gone when it speaks.
 pub fn settle_colours() {
-    anstream::AutoStream::choice(&std::io::stderr()).write_global();
+    AutoStream::choice(&std::io::stderr()).write_global();
 }
 
 fn draws(stream: &impl anstream::stream::RawStream) -> bool {
