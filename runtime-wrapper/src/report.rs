@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn an_event_has_the_documented_keys() {
-        let slot = "preview-1".parse().unwrap();
+        let slot: SlotId = "preview-1".parse().unwrap();
         let line = json_line(&Event::now(PROGRAM, slot, "exec.start", start(&["PGHOST"])));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["program"], "runtime-wrapper");
