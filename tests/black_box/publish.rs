@@ -1,6 +1,5 @@
 //! The way of a worktree into a slot, with a real server, real processes and a page that is served.
 
-
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
