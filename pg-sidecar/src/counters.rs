@@ -13,6 +13,7 @@ pub(crate) struct Counters {
     pub(crate) refused: Cell<u64>,
     pub(crate) cancels: Cell<u64>,
     pub(crate) unknown_cancels: Cell<u64>,
+    pub(crate) audited: Cell<u64>,
     pub(crate) bytes_to_server: Cell<u64>,
     pub(crate) bytes_to_client: Cell<u64>,
 }
@@ -51,6 +52,7 @@ pub(crate) struct Status {
     pub(crate) refused: u64,
     pub(crate) cancels: u64,
     pub(crate) unknown_cancels: u64,
+    pub(crate) audited: u64,
     pub(crate) bytes_to_server: u64,
     pub(crate) bytes_to_client: u64,
 }
@@ -79,6 +81,7 @@ impl Status {
                 "  cancels    {} handed on, {} for no session",
                 self.cancels, self.unknown_cancels
             ),
+            format!("  audited    {}", self.audited),
             format!(
                 "  bytes      {} to the server, {} to clients",
                 self.bytes_to_server, self.bytes_to_client

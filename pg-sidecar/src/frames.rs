@@ -1,19 +1,71 @@
-//! Where the messages of a server begin, and whether a session is between transactions.
+//! Where messages begin, and whether a session is between transactions.
 //!
-//! Only headers are looked at. It is what makes it possible to say something to a client in the
+//! Of a server's only headers are looked at. It is what makes it possible to say something to a client in the
 //! middle of a session without cutting a message in two.
 
 /// Bytes of a header: the kind and the length.
 const HEADER: usize = 5;
 
-/// Follows one session from its first `ReadyForQuery`.
-#[derive(Debug)]
-pub(crate) struct Frames {
+/// Cuts what one side says at the boundaries of its messages, however the bytes come.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
     header: [u8; HEADER],
     /// How much of the header was seen.
     seen: u8,
     /// How much of the content is still to come.
     left: u32,
+}
+
+/// A piece of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// A part of a header that is not whole yet.
+    Header,
+    /// The end of a header: a message of this kind begins.
+    Begins(u8),
+    /// A piece of the content of a message of this kind, never empty.
+    Content(u8, &'a [u8]),
+}
+
+impl Cutter {
+    /// Takes the next piece off the front of bytes that are not empty.
+    pub(crate) fn cut<'a>(&mut self, bytes: &mut &'a [u8]) -> Piece<'a> {
+        let have = usize::from(self.seen);
+        if self.left > 0 {
+            let step = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            let content = take(bytes, step);
+            self.left -= u32::try_from(step).unwrap_or(self.left);
+            self.seen = if self.left == 0 { 0 } else { self.seen };
+            return Piece::Content(self.header[0], content);
+        }
+        let part = take(bytes, bytes.len().min(HEADER - have));
+        self.header[have..have + part.len()].copy_from_slice(part);
+        self.seen += u8::try_from(part.len()).unwrap_or_default();
+        if usize::from(self.seen) < HEADER {
+            return Piece::Header;
+        }
+        let [kind, length @ ..] = self.header;
+        self.left = u32::from_be_bytes(length).saturating_sub(4);
+        self.seen = if self.left == 0 { 0 } else { self.seen };
+        Piece::Begins(kind)
+    }
+
+    /// Returns whether the next byte begins a message.
+    fn at_boundary(&self) -> bool {
+        self.seen == 0
+    }
+}
+
+fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
+    let (front, rest) = bytes.split_at(length);
+    *bytes = rest;
+    front
+}
+
+/// Follows one session from its first `ReadyForQuery`.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    cutter: Cutter,
     /// What `ReadyForQuery` said last.
     status: u8,
     /// Whether the client has said something since.
@@ -23,7 +75,7 @@ pub(crate) struct Frames {
 impl Frames {
     /// Begins behind the `ReadyForQuery` of the login.
     pub(crate) fn new() -> Self {
-        Self { header: [0; HEADER], seen: 0, left: 0, status: b'I', asked: false }
+        Self { cutter: Cutter::default(), status: b'I', asked: false }
     }
 
     /// Notes that the client says something.
@@ -34,32 +86,15 @@ impl Frames {
     /// Looks at bytes of the server.
     pub(crate) fn server_spoke(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            if self.left > 0 {
-                let step = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                if self.header[0] == b'Z' {
-                    (self.status, self.asked) = (bytes[0], false);
-                }
-                self.left -= u32::try_from(step).unwrap_or(self.left);
-                bytes = &bytes[step..];
-                self.seen = if self.left == 0 { 0 } else { self.seen };
-                continue;
-            }
-            let have = usize::from(self.seen);
-            let step = bytes.len().min(HEADER - have);
-            self.header[have..have + step].copy_from_slice(&bytes[..step]);
-            self.seen += u8::try_from(step).unwrap_or_default();
-            bytes = &bytes[step..];
-            if usize::from(self.seen) == HEADER {
-                let [_, length @ ..] = self.header;
-                self.left = u32::from_be_bytes(length).saturating_sub(4);
-                self.seen = if self.left == 0 { 0 } else { self.seen };
+            if let Piece::Content(b'Z', status) = self.cutter.cut(&mut bytes) {
+                (self.status, self.asked) = (status[0], false);
             }
         }
     }
 
     /// Returns whether the next byte of the server begins a message.
     pub(crate) fn at_boundary(&self) -> bool {
-        self.seen == 0
+        self.cutter.at_boundary()
     }
 
     /// Returns whether nothing is under way: no transaction, and no answer to come.

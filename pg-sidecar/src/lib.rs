@@ -5,6 +5,7 @@
 //! the server is says `migrate-runner`. It does not look into what a session does; that is up to
 //! the rights of the slot's role.
 
+mod audit;
 mod cancel;
 pub mod cli;
 mod counters;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use crate::audit::Audit;
 use crate::frames::Frames;
 use crate::stream::{Stream, with_buffer};
 
@@ -18,6 +19,8 @@ pub(crate) struct Pump {
     up: Carry,
     down: Carry,
     frames: Frames,
+    // Boxed: there is none, as a rule.
+    audit: Option<Box<Audit>>,
 }
 
 /// Until when bytes are moved.
@@ -70,14 +73,23 @@ enum Fault {
 
 impl Pump {
     /// Begins with what the client, and what the server, said already behind the login.
-    pub(crate) fn new(client: Stream, server: Stream, up: Vec<u8>, down: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        client: Stream,
+        server: Stream,
+        up: Vec<u8>,
+        down: Vec<u8>,
+        mut audit: Option<Box<Audit>>,
+    ) -> Self {
         let mut frames = Frames::new();
         if !up.is_empty() {
             frames.client_spoke();
         }
+        if let Some(audit) = &mut audit {
+            audit.client_spoke(&up);
+        }
         frames.server_spoke(&down);
         let [up, down] = [up, down].map(Carry::of);
-        Self { client, server, up, down, frames }
+        Self { client, server, up, down, frames, audit }
     }
 
     /// Moves bytes; may be stopped at any await and continued.
@@ -101,7 +113,7 @@ impl Pump {
     }
 
     fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8], until: Until) -> Poll<Ended> {
-        let Self { client, server, up, down, frames } = self;
+        let Self { client, server, up, down, frames, audit } = self;
         let seen = |bytes: &[u8]| frames.server_spoke(bytes);
         match poll_direction(context, server, client, down, buffer, seen) {
             Poll::Ready(Ok(()) | Err(Fault::From)) => return Poll::Ready(Ended::Server),
@@ -109,7 +121,12 @@ impl Pump {
             Poll::Pending => {}
         }
         if !up.closed {
-            let seen = |_: &[u8]| frames.client_spoke();
+            let seen = |bytes: &[u8]| {
+                frames.client_spoke();
+                if let Some(audit) = audit {
+                    audit.client_spoke(bytes);
+                }
+            };
             match poll_direction(context, client, server, up, buffer, seen) {
                 Poll::Ready(Err(Fault::From)) => return Poll::Ready(Ended::Client),
                 // What the server still has to say may be why it ended.

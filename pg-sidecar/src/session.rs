@@ -10,6 +10,7 @@ use serde::Serialize;
 use slot_runtime::lease::Generation;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::audit::{Audit, Kind};
 use crate::cancel::Registered;
 use crate::counters::{Standing, add};
 use crate::door::Closed;
@@ -30,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// How long the end of a message is waited for.
 const MESSAGE: Duration = Duration::from_secs(1);
+
+/// Events of the audit that one session may cause; what comes after them is only counted.
+const MOST_AUDITED: u32 = 50;
 
 /// Serves one client.
 pub(crate) async fn serve(
@@ -57,6 +61,12 @@ struct Session {
 struct Opened<'a> {
     peer: &'a Peer,
     application_name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Audited<'a> {
+    peer: &'a Peer,
+    kind: Kind,
 }
 
 #[derive(Serialize)]
@@ -161,7 +171,7 @@ async fn admit(
         }
         Err(_) => return Err(NoSession::refused(exchange.into_parts().0, late())),
     }
-    let session = connect(sidecar, exchange, &for_server, lease).await?;
+    let session = connect(sidecar, peer, exchange, &for_server, lease).await?;
     Ok((session, application_name))
 }
 
@@ -214,6 +224,7 @@ async fn prove(
 /// Opens the session at the server and tells the client of it, with a key of our own.
 async fn connect(
     sidecar: &Rc<Sidecar>,
+    peer: &Peer,
     client: Exchange,
     for_server: &[u8],
     lease: Option<Generation>,
@@ -252,8 +263,24 @@ async fn connect(
         return Err(NoSession::Left);
     }
     let (server, more) = exchange.into_parts();
-    let pump = Pump::new(stream, server, said, more);
+    let pump = Pump::new(stream, server, said, more, audit(sidecar, peer));
     Ok(Session { registered, pump, lease, _permit: permit })
+}
+
+/// Begins the audit of a session, where one is wanted.
+fn audit(sidecar: &Rc<Sidecar>, peer: &Peer) -> Option<Box<Audit>> {
+    if !sidecar.settings.audit {
+        return None;
+    }
+    let (sidecar, peer, mut left) = (Rc::clone(sidecar), peer.clone(), MOST_AUDITED);
+    Some(Box::new(Audit::new(Box::new(move |kind| {
+        add(&sidecar.counters.audited, 1);
+        if left > 0 {
+            left -= 1;
+            let people = format!("{kind:?} seen of {peer}");
+            sidecar.events.say("session.audit", &people, Audited { peer: &peer, kind });
+        }
+    }))))
 }
 
 impl Session {

@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) confirm_every: Duration,
     pub(crate) startup_keys: Vec<String>,
     pub(crate) role: String,
+    /// Whether some of what clients ask for is said.
+    pub(crate) audit: bool,
 }
 
 /// Where the server is.
@@ -99,6 +101,7 @@ impl Settings {
             confirm_every: Duration::from_secs(policy.confirm_every_s.into()),
             startup_keys: policy.startup_keys.clone(),
             role: role.render(slot),
+            audit: policy.audit,
         })
     }
 

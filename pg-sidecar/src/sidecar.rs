@@ -253,6 +253,7 @@ impl Sidecar {
             refused: counters.refused.get(),
             cancels: counters.cancels.get(),
             unknown_cancels: counters.unknown_cancels.get(),
+            audited: counters.audited.get(),
             bytes_to_server: counters.bytes_to_server.get(),
             bytes_to_client: counters.bytes_to_client.get(),
         }

@@ -37,6 +37,7 @@ mod sandbox;
 mod screening;
 mod seed;
 mod sidecar;
+mod sidecar_audit;
 mod sidecar_backend;
 mod sidecar_drivers;
 mod sidecar_lease;

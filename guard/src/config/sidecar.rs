@@ -33,6 +33,8 @@ pub struct SidecarPolicy {
     pub startup_keys: Vec<String>,
     /// How often the server must say again who it is, in seconds.
     pub confirm_every_s: u16,
+    /// Whether it is said when a client asks for what would matter if its rights were wrong.
+    pub audit: bool,
     max_sessions: Option<u16>,
 }
 
@@ -65,6 +67,7 @@ impl Default for SidecarPolicy {
             tls: None,
             startup_keys: Vec::new(),
             confirm_every_s: 60,
+            audit: false,
             max_sessions: None,
         }
     }
@@ -84,6 +87,8 @@ pub(super) struct RawSidecar {
     #[serde(default)]
     startup_keys: Vec<String>,
     confirm_every_s: Option<u16>,
+    #[serde(default)]
+    audit: bool,
 }
 
 /// Start-up settings that decide where a session is and as whom: never a client's to send.
@@ -118,6 +123,7 @@ pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
         upstream_socket: socket,
         tls,
         startup_keys: parse_keys(raw.startup_keys)?,
+        audit: raw.audit,
         confirm_every_s: every.unwrap_or(default.confirm_every_s),
         max_sessions: number("max_sessions", raw.max_sessions, 1, 1000)?,
     })
