@@ -9,6 +9,31 @@ use serde_json::Value;
 
 use crate::support::bench::{Bench, states, summary};
 use crate::support::run::Run;
+use crate::support::sidecar::Sidecar;
+
+#[test]
+fn db_1_a_published_backend_reaches_its_database_by_the_sidecar() {
+    let bench = Bench::new().serving();
+    let config = bench.server.place.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    bench.server.place.write(
+        "slotguard.toml",
+        0o600,
+        &format!("{text}[sidecar]\nenabled = true\n"),
+    );
+    let sidecar = Sidecar::start(&bench.server);
+    let outcome = bench.publish(&[]).run();
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+    sidecar.wait_for("session.opened", |event| event["peer"]["address"].is_string());
+    assert_eq!(sidecar.status(&bench.server)["refused"], 0);
+    sidecar.stop();
+    // The next one finds no sidecar: what runs is left alone.
+    let running = bench.pid();
+    let outcome = bench.publish(&[]).run();
+    assert!(outcome.said().contains(Code::SidecarDemanded.id()), "{outcome:#?}");
+    assert_eq!(outcome.status, Some(69), "{outcome:#?}");
+    assert_eq!(bench.pid(), running);
+}
 
 #[test]
 fn lc_8_dg_1_en_2_a_worktree_is_published_step_by_step_and_the_second_time_nothing_is_done() {
