@@ -280,19 +280,11 @@ fn lc_9_the_slots_are_published_side_by_side() {
     bench.publish(&[]).run();
     let (pid, page) = (bench.pid(), bench.served_page());
     bench.fill("other");
-    let place = &bench.server.place;
-    let (config, worktree) = (place.config(), place.text("previews/other"));
-    let args = ["publish", "--config", &config, "--slot", "preview-2", "--worktree", &worktree];
-    let other = Run::new("slotguard", &args)
-        .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
-        .format("json")
-        .run();
+    let other = bench.publish_into(2, "other", &[]).run();
     // Nobody serves the second slot's front here; everything before that is done.
     other.denied(Code::FrontendNotServed);
     assert_eq!(bench.server.versions("app_preview_2"), "1 2 3 4 5 6 7 8 9 10");
     assert_eq!((bench.pid(), bench.served_page()), (pid, page), "preview-1 was left alone");
-    let stop = ["backend", "stop", "--config", &config, "--slot", "preview-2"];
-    assert_eq!(Run::new("slotguard", &stop).run().status, Some(0));
 }
 
 #[test]

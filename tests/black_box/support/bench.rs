@@ -17,7 +17,7 @@ use super::{ports, programs};
 /// A server, a worktree with the sample application, and the slot's ports.
 pub(crate) struct Bench {
     pub(crate) server: Server,
-    front: Option<Front>,
+    fronts: Vec<Front>,
     _ports: std::sync::MutexGuard<'static, ()>,
 }
 
@@ -41,7 +41,7 @@ impl Bench {
             place.text("bin/sample-backend")
         ));
         place.keep_artifacts(&place.text("artifacts"));
-        let bench = Self { server, front: None, _ports: ports };
+        let bench = Self { server, fronts: Vec::new(), _ports: ports };
         bench.fill("feature");
         bench
     }
@@ -72,8 +72,19 @@ impl Bench {
     }
 
     /// Serves the first slot's front.
-    pub(crate) fn serving(mut self) -> Self {
-        self.front = Some(Front::serve(&self.server));
+    pub(crate) fn serving(self) -> Self {
+        self.serving_of(&[1])
+    }
+
+    /// Starts the fronts of slots.
+    pub(crate) fn serving_of(mut self, slots: &[u8]) -> Self {
+        self.fronts.extend(slots.iter().map(|slot| Front::serve(&self.server, *slot)));
+        self
+    }
+
+    /// Ends every front.
+    pub(crate) fn stop_serving(mut self) -> Self {
+        self.fronts.clear();
         self
     }
 
@@ -84,9 +95,15 @@ impl Bench {
 
     /// Prepares a publish of the worktree into the first slot.
     pub(crate) fn publish(&self, more: &[&str]) -> Run {
+        self.publish_into(1, "feature", more)
+    }
+
+    /// Prepares a publish of a worktree into a slot.
+    pub(crate) fn publish_into(&self, slot: u8, worktree: &str, more: &[&str]) -> Run {
         let place = &self.server.place;
-        let (config, worktree) = (place.config(), place.text("previews/feature"));
-        let args = ["publish", "--config", &config, "--slot", "preview-1", "--worktree", &worktree];
+        let (config, slot) = (place.config(), format!("preview-{slot}"));
+        let worktree = place.text(&format!("previews/{worktree}"));
+        let args = ["publish", "--config", &config, "--slot", &slot, "--worktree", &worktree];
         Run::new("slotguard", &[&args, more].concat())
             .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
             .format("json")
@@ -94,8 +111,13 @@ impl Bench {
 
     /// Prepares a verb on the first slot's backend.
     pub(crate) fn backend(&self, verb: &str) -> Run {
-        let config = self.server.place.config();
-        let args = ["backend", verb, "--config", &config, "--slot", "preview-1"];
+        self.backend_of(1, verb)
+    }
+
+    /// Prepares a verb of `slotguard backend` for a slot.
+    pub(crate) fn backend_of(&self, slot: u8, verb: &str) -> Run {
+        let (config, slot) = (self.server.place.config(), format!("preview-{slot}"));
+        let args = ["backend", verb, "--config", &config, "--slot", &slot];
         Run::new("slotguard", &args).format("json")
     }
 
@@ -116,7 +138,12 @@ impl Bench {
 
     /// Returns the process of the first slot's backend.
     pub(crate) fn pid(&self) -> Value {
-        self.backend("status").run().objects().last().unwrap()["pid"].clone()
+        self.pid_of(1)
+    }
+
+    /// Returns the process of a slot's backend.
+    pub(crate) fn pid_of(&self, slot: u8) -> Value {
+        self.backend_of(slot, "status").run().objects().last().unwrap()["pid"].clone()
     }
 }
 
@@ -133,6 +160,9 @@ impl Drop for Bench {
             }
             None => drop(self.backend("stop").run()),
         }
+        for slot in [2, 3] {
+            let _ = self.backend_of(slot, "stop").run();
+        }
     }
 }
 
@@ -140,12 +170,15 @@ impl Drop for Bench {
 struct Front(Child);
 
 impl Front {
-    fn serve(server: &Server) -> Self {
+    fn serve(server: &Server, slot: u8) -> Self {
         let place = &server.place;
-        place.write("web-preview-1/releases/before/index.html", 0o644, "nothing yet");
-        symlink("releases/before", place.path("web-preview-1/current")).unwrap();
-        let config = place.config();
-        let args = ["serve", "--slot", "preview-1", "--no-access-log", "--config", &config];
+        let root = format!("web-preview-{slot}");
+        if !place.path(&format!("{root}/current")).exists() {
+            place.write(&format!("{root}/releases/before/index.html"), 0o644, "nothing yet");
+            symlink("releases/before", place.path(&format!("{root}/current"))).unwrap();
+        }
+        let (config, id) = (place.config(), format!("preview-{slot}"));
+        let args = ["serve", "--slot", &id, "--no-access-log", "--config", &config];
         let front = Self(
             Run::new("web-surface", &args)
                 .with("WORKER_PREVIEW_WEB_ROOT_TEMPLATE", &place.text("web-preview-{slot}"))
@@ -153,7 +186,7 @@ impl Front {
         );
         let answers = (0..200).any(|_| {
             std::thread::sleep(Duration::from_millis(20));
-            TcpStream::connect(("127.0.0.1", 3101)).is_ok()
+            TcpStream::connect(("127.0.0.1", 3100 + u16::from(slot))).is_ok()
         });
         assert!(answers, "the web surface does not start");
         front
