@@ -109,11 +109,6 @@ impl Bench {
             .format("json")
     }
 
-    /// Prepares a verb on the first slot's backend.
-    pub(crate) fn backend(&self, verb: &str) -> Run {
-        self.backend_of(1, verb)
-    }
-
     /// Prepares a verb of `slotguard backend` for a slot.
     pub(crate) fn backend_of(&self, slot: u8, verb: &str) -> Run {
         let (config, slot) = (self.server.place.config(), format!("preview-{slot}"));
@@ -158,7 +153,7 @@ impl Drop for Bench {
                 let args = ["--slot", "preview-1", "--lease", &generation];
                 let _ = self.slot("release", &args).run();
             }
-            None => drop(self.backend("stop").run()),
+            None => drop(self.backend_of(1, "stop").run()),
         }
         for slot in [2, 3] {
             let _ = self.backend_of(slot, "stop").run();
