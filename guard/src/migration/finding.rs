@@ -1,7 +1,10 @@
 //! What screening says: where, which code, and what was found. Never what a string contains.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
+use super::embedded::Embedded;
 use crate::diagnostic::Code;
 
 /// What kind of reason a finding is.
@@ -53,6 +56,10 @@ pub struct Screening {
     pub findings: Vec<Finding>,
     /// What would have been refused without an exemption.
     pub exempted: Vec<Exempted>,
+    /// The statements that lie within others, in the order they were met.
+    pub embedded: Vec<Embedded>,
+    /// The bytes of bodies and executed texts that a diagnostic may repeat.
+    pub(super) readable: Vec<Range<usize>>,
 }
 
 /// A finding before its byte is turned into a line and a column.
@@ -115,6 +122,13 @@ impl<'a> Lines<'a> {
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts[line - 1];
         (line, self.text[start..at].chars().count() + 1)
+    }
+
+    /// Returns the bytes of a line, without its end; none of a line that is not there.
+    pub(super) fn bytes_of(&self, line: usize) -> Range<usize> {
+        let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(self.text.len());
+        let end = self.starts.get(line).map_or(self.text.len(), |next| next - 1);
+        start..end.max(start)
     }
 }
 

@@ -264,7 +264,7 @@ impl Screener {
         let Some((cursor, folded)) = folded else {
             return self.find(source, Code::Undecidable, at, format!("the text that `{by}` runs"));
         };
-        if prefix.is_empty() && names_only(source, &cursor, &folded) {
+        if prefix.is_empty() && self.names_only(source, &cursor, &folded) {
             return;
         }
         if !folded.exact {
@@ -287,11 +287,25 @@ impl Screener {
     /// What an undecidable text shows plainly is a finding that no comment exempts.
     fn shown_by(&mut self, source: &Source<'_>, cursor: &Cursor<'_, '_>, folded: &Folded) {
         let inner = Source::folded(source, cursor.place(), folded.text.clone());
-        let mut aside = Self::default();
-        aside.text(&inner);
+        let aside = self.aside(&inner);
         for found in aside.decided() {
             self.find(source, found.code, cursor.place(), found.what);
         }
+    }
+
+    /// Says whether a text is known but for names and values that decide nothing, and nothing is found
+    /// in it.
+    fn names_only(
+        &mut self,
+        source: &Source<'_>,
+        cursor: &Cursor<'_, '_>,
+        folded: &Folded,
+    ) -> bool {
+        let Some(unknown) = folded.unknown.as_ref().filter(|unknown| !unknown.is_empty()) else {
+            return false;
+        };
+        let inner = Source::folded(source, cursor.place(), folded.text.clone());
+        names::are_decided(&inner, &folded.text, unknown) && self.aside(&inner).found_nothing()
     }
 
     /// `connectby` pastes its first arguments into a query as they are.
@@ -351,20 +365,6 @@ impl Screener {
                 );
             }
         }
-    }
-}
-
-/// Says whether a text is known but for names and values that decide nothing, and nothing is found
-/// in it.
-fn names_only(source: &Source<'_>, cursor: &Cursor<'_, '_>, folded: &Folded) -> bool {
-    let Some(unknown) = folded.unknown.as_ref().filter(|unknown| !unknown.is_empty()) else {
-        return false;
-    };
-    let inner = Source::folded(source, cursor.place(), folded.text.clone());
-    names::are_decided(&inner, &folded.text, unknown) && {
-        let mut aside = Screener::default();
-        aside.text(&inner);
-        aside.found_nothing()
     }
 }
 

@@ -9,8 +9,8 @@
 //! The way of a text: `lexer` reads tokens and undoes every disguise, `split` finds statements,
 //! `grammar` parses each one, `screener` walks over the nodes and asks the rules: `statements`,
 //! `settings`, `functions`, `relations`, `extension`. Bodies (`routine`, `plpgsql`) and constant
-//! texts that are executed go the same way again, with places that lead back to the file.
-//!
+//! texts that are executed go the same way again, with places that lead back to the file. Their
+//! statements are handed out too ([`Embedded`]), for rules that are not ours.
 //!
 //! [`execution`] decides whether a text runs in one transaction or statement by statement (`alone`).
 //!
@@ -24,6 +24,8 @@
 mod alone;
 mod constant;
 mod cursor;
+mod embedded;
+mod excerpt;
 mod execution;
 mod exemption;
 mod extension;
@@ -47,6 +49,8 @@ mod strings;
 
 pub use alone::Alone;
 pub use cursor::Path as ObjectName;
+pub use embedded::{Embedded, Runs, UNKNOWN_NAME};
+pub use excerpt::Excerpts;
 pub use execution::{Execution, Mode, Need, Step, execution, in_transaction};
 pub use finding::{Class, Exempted, Finding, Screening};
 pub use pieces::{Piece, pieces};

@@ -31,10 +31,10 @@ impl Screener {
         }
         for body in bodies {
             let inner = Source::constant(source, body);
-            match language {
-                "plpgsql" => self.plpgsql(&inner, place),
-                _ => self.text(&inner),
-            }
+            self.routine_body(|screener| match language {
+                "plpgsql" => screener.plpgsql(&inner, place),
+                _ => screener.text(&inner),
+            });
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::alone;
 use super::cursor::{Cursor, place};
+use super::embedded::{Embedded, Runs};
 use super::exemption::Exemptions;
 use super::finding::{Exempted, Found, Lines, Screening};
 use super::grammar::{self, Tree};
@@ -44,7 +45,11 @@ pub(super) struct Screener {
     found: Vec<Found>,
     exempted: Vec<(Found, String)>,
     exemptions: Exemptions,
+    embedded: Vec<Embedded>,
+    readable: Vec<Range<usize>>,
     depth: usize,
+    /// How many routines lie around.
+    routines: usize,
 }
 
 impl Screener {
@@ -67,7 +72,22 @@ impl Screener {
         let exempted: Vec<Exempted> =
             exempted.map(|(found, reason)| found.exempted(&lines, reason)).collect();
         let findings = self.found.into_iter().map(|found| found.placed(&lines)).collect();
-        Screening { findings, exempted }
+        Screening { findings, exempted, embedded: self.embedded, readable: self.readable }
+    }
+
+    /// Screens a text aside, of which not everything is known; what it holds is handed out.
+    pub(super) fn aside(&mut self, source: &Source<'_>) -> Self {
+        let mut aside = Self { routines: self.routines, ..Self::default() };
+        aside.text(source);
+        self.embedded.append(&mut aside.embedded);
+        aside
+    }
+
+    /// Reads what runs only when somebody calls it.
+    pub(super) fn routine_body(&mut self, read: impl FnOnce(&mut Self)) {
+        self.routines += 1;
+        read(self);
+        self.routines -= 1;
     }
 
     /// Notes a finding; one about an undecidable text may be exempt.
@@ -131,6 +151,9 @@ impl Screener {
         }
         self.depth += 1;
         self.exemptions.collect(source);
+        if source.is_constant() {
+            self.readable.extend(source.shown());
+        }
         for problem in &source.problems {
             let (code, what) = trouble(problem.trouble);
             self.find(source, code, problem.at, what);
@@ -179,6 +202,10 @@ impl Screener {
         if let Some(cut) = &part.cut {
             let blank = " ".repeat(cut.len());
             text.to_mut().replace_range(cut.start - from..cut.end - from, &blank);
+        }
+        if prefix.is_empty() && !source.is_file() {
+            let runs = if self.routines == 0 { Runs::Now } else { Runs::WhenCalled };
+            self.embedded.push(Embedded::new(source, &text, (start, end), runs));
         }
         let tree = grammar::parse(prefix, &text, from);
         let before = self.count();

@@ -63,6 +63,14 @@ impl<'a> Source<'a> {
         matches!(self.origin, Origin::File)
     }
 
+    /// Says whether the text is one constant, so that each place of it has one in the file.
+    pub(super) fn is_constant(&self) -> bool {
+        match &self.origin {
+            Origin::Constant { parent, .. } => parent.is_file() || parent.is_constant(),
+            Origin::File | Origin::Folded { .. } => false,
+        }
+    }
+
     /// Returns the place in the file, in bytes, of a place in this text.
     pub(super) fn in_file(&self, offset: usize) -> usize {
         match &self.origin {
