@@ -5,7 +5,7 @@ use guard::config::Config;
 use guard::diagnostic::{Code, Denial};
 use guard::environment::Environment;
 use guard::io::{environment_snapshot, load_config};
-use step_report::cli::{ConfigOption, FormatOption};
+use step_report::cli::ConfigOption;
 use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
 use step_report::logs::LogOption;
@@ -13,7 +13,8 @@ use step_report::logs::LogOption;
 use crate::lease::LeasedAct;
 use crate::limits::Limits;
 use crate::lint::{self, LintOptions};
-use crate::options::{Adopt, Confirm, Migrations, Protect, Provision, Reset, SeedCommand};
+use crate::options::{Adopt, Confirm, Migrations, Plan, Protect, Provision, Reset, SeedCommand};
+use crate::output::{Output, OutputOption};
 use crate::{admin, confirm, migrate};
 
 /// Applies preview migrations, only with the proof that the database is the slot's own
@@ -25,7 +26,7 @@ use crate::{admin, confirm, migrate};
 #[command(name = "migrate-runner", version, after_help = exit::HELP, after_long_help = exit::help_after(EXAMPLES))]
 struct Cli {
     #[command(flatten)]
-    format: FormatOption,
+    output: OutputOption,
     #[command(flatten)]
     log: LogOption,
     #[command(subcommand)]
@@ -44,8 +45,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what would run, changing nothing
-    Plan(Migrations),
+    /// Show what would run and what of it would hurt production, changing nothing
+    Plan(Plan),
     /// Run what is pending
     Apply(Migrations),
     /// Show every version and how it stands
@@ -53,7 +54,9 @@ enum Command {
     /// Screen files of SQL, without a database
     ///
     /// Says every statement whose effect would leave the slot's own database, or that nobody can
-    /// judge. `plan` and `apply` refuse such files before they connect.
+    /// judge. `plan` and `apply` refuse such files before they connect. Warns of hazards: what would
+    /// hurt production later, except on what the files themselves make. Formats of its own: sarif,
+    /// github.
     Lint(LintOptions),
     /// Ask the live server whether it is the slot's own database
     Confirm(Confirm),
@@ -82,11 +85,18 @@ enum Command {
 }
 
 impl Command {
+    /// Returns the formats that the command has beside those of every one.
+    fn outputs(&self) -> &'static [Output] {
+        match self {
+            Self::Lint(_) => &lint::OUTPUTS,
+            _ => &[],
+        }
+    }
+
     fn slot(&self) -> Option<&str> {
         match self {
-            Self::Plan(options) | Self::Apply(options) | Self::Status(options) => {
-                Some(&options.slot)
-            }
+            Self::Plan(options) => Some(&options.run.slot),
+            Self::Apply(options) | Self::Status(options) => Some(&options.slot),
             Self::Lint(options) => options.slot.as_deref(),
             Self::Confirm(options) => Some(&options.slot),
             Self::Reset(options) => Some(&options.slot),
@@ -104,11 +114,13 @@ pub fn main() -> ExitStatus {
         Err(status) => return status,
     };
     cli.log.start();
-    let console = Console::new(cli.format.format);
-    run(&console, &cli.command).unwrap_or_else(|denial| console.refuse(cli.command.slot(), &denial))
+    let console = Console::new(cli.output.console());
+    run(&console, &cli).unwrap_or_else(|denial| console.refuse(cli.command.slot(), &denial))
 }
 
-fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
+fn run(console: &Console, cli: &Cli) -> Result<ExitStatus, Denial> {
+    let command = &cli.command;
+    let output = cli.output.among(command.outputs())?;
     // What needs no target of a slot: the configuration alone says where it acts.
     let config = |option: &ConfigOption| configured(option, &environment_snapshot()?);
     let done = |outcome: Result<(), Denial>| outcome.map(|()| ExitStatus::Done);
@@ -116,7 +128,7 @@ fn run(console: &Console, command: &Command) -> Result<ExitStatus, Denial> {
         Command::Plan(options) => in_runtime(migrate::plan(console, options)),
         Command::Apply(options) => in_runtime(migrate::apply(console, options)),
         Command::Status(options) => in_runtime(migrate::status(console, options)),
-        Command::Lint(options) => lint::run(console, options),
+        Command::Lint(options) => lint::run(console, options, output),
         Command::Confirm(options) => {
             let environment = environment_snapshot()?;
             let config = configured(&options.config, &environment)?;

@@ -1,4 +1,4 @@
-//! `lint`: screens files without a database.
+//! `lint`: screens files without a database, and says what would hurt production.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +11,15 @@ use guard::slot::SlotId;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
+use crate::examination::{self, Text};
 use crate::files::MAX_FILE;
+use crate::finding::Finding;
+use crate::hazard::{HazardOptions, Judgement};
 use crate::layout::{Listing, Selected, recognise, select};
 use crate::options::LayoutOption;
+use crate::output::Output;
 use crate::screening::{self, ScreenedFile};
-use crate::{name, parallel};
+use crate::{github, name, parallel, sarif};
 
 /// What `lint` is asked to read.
 #[derive(Debug, Args)]
@@ -25,66 +29,100 @@ pub(crate) struct LintOptions {
     pub(crate) slot: Option<String>,
     #[command(flatten)]
     layout: LayoutOption,
+    #[command(flatten)]
+    hazards: HazardOptions,
     /// Files of SQL, or directories whose migrations are read in order
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
 
-/// Screens every file and says all findings.
+/// The formats that only this command has.
+pub(crate) const OUTPUTS: [Output; 2] = [Output::Sarif, Output::Github];
+
+/// Screens every file and says all findings and hazards.
 ///
 /// # Errors
 /// Refuses an unknown slot and files that cannot be read.
-pub(crate) fn run(console: &Console, options: &LintOptions) -> Result<ExitStatus, Denial> {
+pub(crate) fn run(
+    console: &Console,
+    options: &LintOptions,
+    output: Option<Output>,
+) -> Result<ExitStatus, Denial> {
     options.slot.as_deref().map(str::parse::<SlotId>).transpose()?;
     let texts = expand(&options.files, options.layout.layout)?;
-    let screened = parallel::map(&texts, Text::screened);
-    screening::say(console, &screened);
-    let count: usize = screened.iter().map(|file| file.findings.len()).sum();
-    if console.format() == Format::Human {
-        console.line(&summary(screened.len(), count));
+    let files = examine(&texts, &options.hazards);
+    match output {
+        Some(Output::Sarif) => console.line(&sarif::document(&files)),
+        Some(Output::Github) => github::lines(&files).iter().for_each(|line| console.line(line)),
+        _ => {
+            screening::say(console, &files);
+            if console.format() == Format::Human {
+                console.line(&summary(&files));
+            }
+        }
     }
-    Ok(if count == 0 { ExitStatus::Done } else { ExitStatus::BadData })
+    let ends = |finding: &Finding| finding.refuses() || options.hazards.denies();
+    let is_clean = !files.iter().flat_map(|file| &file.findings).any(ends);
+    Ok(if is_clean { ExitStatus::Done } else { ExitStatus::BadData })
 }
 
-fn summary(files: usize, findings: usize) -> String {
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    format!("{files} file{}, {findings} finding{}", plural(files), plural(findings))
+/// Screens the texts and judges them as one pending set, in their order.
+fn examine(listed: &[Listed], options: &HazardOptions) -> Vec<ScreenedFile> {
+    let texts: Vec<Text<'_>> = listed
+        .iter()
+        .map(|listed| Text {
+            path: &listed.path,
+            text: &listed.sql,
+            execution: execution(&listed.sql, listed.needs_no_transaction),
+            is_pending: !options.is_deployed(listed.version),
+        })
+        .collect();
+    examination::examine(&texts, Judgement::of_server(options.server(None)))
+}
+
+fn summary(files: &[ScreenedFile]) -> String {
+    let plural =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let all = || files.iter().flat_map(|file| &file.findings);
+    let refused = all().filter(|finding| finding.refuses()).count();
+    let summary = format!("{}, {}", plural(files.len(), "file"), plural(refused, "finding"));
+    match all().count() - refused {
+        0 => summary,
+        hazards => format!("{summary}, {}", plural(hazards, "hazard")),
+    }
 }
 
 /// A text, where it is from, and whether its layout declares that it needs no transaction.
-struct Text {
+struct Listed {
     path: PathBuf,
+    /// What is no migration comes behind all of them.
+    version: i64,
     sql: String,
     needs_no_transaction: bool,
 }
 
-impl Text {
+impl Listed {
     fn of_file(path: PathBuf) -> Result<Self, Denial> {
-        let sql = read(&path)?;
-        Ok(Self { path, sql, needs_no_transaction: false })
-    }
-
-    fn screened(&self) -> ScreenedFile {
-        let execution = execution(&self.sql, self.needs_no_transaction);
-        ScreenedFile::new(&self.path, &self.sql, execution)
+        let (version, sql) = (version(&path), read(&path)?);
+        Ok(Self { path, version, sql, needs_no_transaction: false })
     }
 }
 
 /// Puts the migrations of a directory in its place, in the order they would run.
-fn expand(paths: &[PathBuf], layout: Option<Layout>) -> Result<Vec<Text>, Denial> {
+fn expand(paths: &[PathBuf], layout: Option<Layout>) -> Result<Vec<Listed>, Denial> {
     let mut expanded = Vec::new();
     for path in paths {
         if path.is_dir() {
             expanded.extend(directory(path, layout)?);
         } else {
-            expanded.push(Text::of_file(path.clone())?);
+            expanded.push(Listed::of_file(path.clone())?);
         }
     }
     Ok(expanded)
 }
 
 /// A directory of refinery's may hold other files of SQL, which come behind.
-fn directory(path: &Path, layout: Option<Layout>) -> Result<Vec<Text>, Denial> {
+fn directory(path: &Path, layout: Option<Layout>) -> Result<Vec<Listed>, Denial> {
     let unreadable = |error: std::io::Error| missing(path, &error.to_string());
     let listing = Directory::open(path).and_then(|directory| Listing::read(&directory));
     let listing = listing.map_err(unreadable)?;
@@ -92,7 +130,8 @@ fn directory(path: &Path, layout: Option<Layout>) -> Result<Vec<Text>, Denial> {
     if layout != Layout::Refinery {
         let (_, mut selected) = select(&listing, Some(layout))?;
         selected.sort_by_key(|migration| migration.name.version);
-        let text = |migration: &Selected<'_>| Text {
+        let text = |migration: &Selected<'_>| Listed {
+            version: migration.name.version,
             path: path.join(&migration.source.path),
             sql: migration.sql.to_owned(),
             needs_no_transaction: migration.needs_no_transaction,
@@ -104,7 +143,7 @@ fn directory(path: &Path, layout: Option<Layout>) -> Result<Vec<Text>, Denial> {
         return Err(missing(path, "no .sql file"));
     }
     files.sort_by_cached_key(|path| (version(path), path.clone()));
-    parallel::map(&files, |path| Text::of_file(path.clone())).into_iter().collect()
+    parallel::map(&files, |path| Listed::of_file(path.clone())).into_iter().collect()
 }
 
 /// Returns the version of a migration; other files come behind.

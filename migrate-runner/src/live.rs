@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::history::LEDGER;
+use crate::session::GuardedSession;
+use crate::sql_error;
 
 /// Who the server is: one column with one JSON object.
 pub(crate) const IDENTITY_COLUMN: &str = "(SELECT pg_catalog.json_build_object(\
@@ -95,6 +97,18 @@ pub(crate) async fn ask(client: &Client) -> Result<Result<LiveFacts, Denial>, Er
         None
     };
     Ok(Ok(LiveFacts { identity, rights, stamp_rows }))
+}
+
+/// Asks for the major version of the server.
+///
+/// # Errors
+/// Refuses when the connection is lost.
+pub(crate) async fn major_version(session: &GuardedSession) -> Result<Option<u32>, Denial> {
+    let question = "SELECT pg_catalog.current_setting('server_version_num')";
+    let answer = session.client().simple_query(question).await;
+    let answer = answer.map_err(|error| sql_error::lost("which version?", &error))?;
+    let number = cell(&answer, 0).and_then(|number| number.parse::<u32>().ok());
+    Ok(number.map(|number| number / 10_000))
 }
 
 /// Reads the identity from an answer.

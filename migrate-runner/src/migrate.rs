@@ -15,14 +15,17 @@ use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
 use crate::cli::configured;
-use crate::files::MigrationSet;
+use crate::examination::{self, Text};
+use crate::files::{MigrationFile, MigrationSet};
+use crate::hazard::{HazardOptions, Judgement};
 use crate::interrupt::Interrupt;
 use crate::lease::LeasedAct;
 use crate::limits::Limits;
-use crate::options::{Adopt, Migrations};
-use crate::report::{self, Place};
+use crate::live;
+use crate::options::{Adopt, Migrations, Plan};
+use crate::report::{self, Place, Planned};
 use crate::run::MigrationRun;
-use crate::screening::{ScreenedFile, require_clean};
+use crate::screening::{ScreenedFile, refusal, require_clean};
 use crate::session::GuardedSession;
 use crate::stop::Stopper;
 
@@ -30,12 +33,13 @@ use crate::stop::Stopper;
 ///
 /// # Errors
 /// Refuses what can be refused before anything runs, and files and ledger that disagree.
-pub(crate) async fn plan(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
-    let ground = Ground::of(options)?;
-    options.lease.check(&ground.config, ground.slot)?;
-    let prepared = ground.prepare_run(options)?;
+pub(crate) async fn plan(console: &Console, options: &Plan) -> Result<ExitStatus, Denial> {
+    let Plan { run, hazards } = options;
+    let ground = Ground::of(run)?;
+    run.lease.check(&ground.config, ground.slot)?;
+    let prepared = ground.prepare_run(run)?;
     let screened = require_clean(console, &prepared.set)?;
-    stand(console, prepared, Some(&screened)).await
+    stand(console, prepared, Some((&screened, hazards))).await
 }
 
 /// Shows every version.
@@ -179,24 +183,51 @@ impl Ground {
     }
 }
 
-/// Says how the versions stand; what is at odds is a refusal.
+/// Says how the versions stand; what is at odds is a refusal. A plan says hazards too.
 async fn stand(
     console: &Console,
     prepared: Prepared,
-    screened: Option<&[ScreenedFile]>,
+    plan: Option<(&[ScreenedFile], &HazardOptions)>,
 ) -> Result<ExitStatus, Denial> {
     let Prepared { target, set, limits, mut warnings } = prepared;
     let place = Place::of(&target, set.layout());
     warnings.iter().for_each(|warning| console.warn(warning));
     let session = GuardedSession::open(target, &limits).await?;
     take_warnings(console, &session, &mut warnings);
-    let comparison = MigrationRun::new(session, set).compare().await?;
-    report::standing(console, &place, &comparison, screened, &warnings);
-    match comparison.problems().into_iter().next() {
+    let server = live::major_version(&session).await?;
+    let run = MigrationRun::new(session, set);
+    let comparison = run.compare().await?;
+    let planned = plan.map(|(screened, options)| Planned {
+        screened,
+        hazards: hazards_of(&run.pending(&comparison), options, server),
+    });
+    report::standing(console, &place, &comparison, planned.as_ref(), &warnings);
+    let denies = plan.is_some_and(|(_, options)| options.denies());
+    let denied = || refusal(&planned.as_ref().filter(|_| denies)?.hazards);
+    match comparison.problems().into_iter().next().or_else(denied) {
         None => Ok(ExitStatus::Done),
         Some(problem) if console.format() == Format::Human => Err(problem),
         Some(problem) => Ok(problem.code().into()),
     }
+}
+
+/// Returns what would hurt production in files that it does not have.
+fn hazards_of(
+    pending: &[&MigrationFile],
+    options: &HazardOptions,
+    connected: Option<u32>,
+) -> Vec<ScreenedFile> {
+    let is_new = |file: &&&MigrationFile| !options.is_deployed(file.migration.version());
+    let new = pending.iter().filter(is_new);
+    let texts: Vec<Text<'_>> = new
+        .map(|file| Text {
+            path: Path::new(&file.file),
+            text: file.text(),
+            execution: file.execution(),
+            is_pending: true,
+        })
+        .collect();
+    examination::examine(&texts, Judgement::of_server(options.server(connected)))
 }
 
 /// Says what the live database warns of, and keeps it for the report.

@@ -13,6 +13,7 @@ use guard::layout::Layout;
 use guard::path::AbsolutePath;
 use step_report::cli::{ConfigOption, TargetOptions};
 
+use crate::hazard::HazardOptions;
 use crate::lease::LeaseOption;
 use crate::limits::Limits;
 
@@ -28,7 +29,7 @@ fn layouts() -> impl TypedValueParser<Value = Layout> {
     PossibleValuesParser::new(Layout::ALL.map(Layout::name)).try_map(|name| name.parse::<Layout>())
 }
 
-/// Options of `plan`, `apply` and `status`.
+/// Options of `apply` and `status`, and of what is made of them.
 #[derive(Debug, Args)]
 pub(crate) struct Migrations {
     /// The slot, such as preview-1
@@ -47,6 +48,15 @@ pub(crate) struct Migrations {
     pub(crate) target: TargetOptions,
     #[command(flatten)]
     pub(crate) config: ConfigOption,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) run: Migrations,
+    #[command(flatten)]
+    pub(crate) hazards: HazardOptions,
 }
 
 /// How long a run waits.

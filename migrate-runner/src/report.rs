@@ -11,6 +11,7 @@ use step_report::event::Event;
 
 use crate::comparison::{Comparison, Entry, Resumption, State};
 use crate::files::MigrationFile;
+use crate::finding::Finding;
 use crate::progress::Progress;
 use crate::run::{Adopted, Outcome};
 use crate::screening::{self, ScreenedFile};
@@ -47,6 +48,8 @@ struct Standing<'a> {
     pending: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     exempted: Option<Vec<Exemption<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hazards: Option<Vec<FileFinding<'a>>>,
     problems: &'a [Denial],
     warnings: &'a [Warning],
 }
@@ -57,6 +60,30 @@ struct Exemption<'a> {
     file: &'a str,
     #[serde(flatten)]
     exempted: &'a Exempted,
+}
+
+/// A hazard and the file that holds it.
+#[derive(Serialize)]
+pub(crate) struct FileFinding<'a> {
+    pub(crate) file: &'a str,
+    #[serde(flatten)]
+    pub(crate) finding: &'a Finding,
+}
+
+/// What a plan knows of the files beside how they stand.
+pub(crate) struct Planned<'a> {
+    pub(crate) screened: &'a [ScreenedFile],
+    /// The pending ones, with what would hurt production.
+    pub(crate) hazards: Vec<ScreenedFile>,
+}
+
+/// Returns every finding with its file.
+pub(crate) fn by_file(files: &[ScreenedFile]) -> Vec<FileFinding<'_>> {
+    let mut all = Vec::new();
+    for ScreenedFile { path: file, findings, .. } in files {
+        all.extend(findings.iter().map(|finding| FileFinding { file, finding }));
+    }
+    all
 }
 
 fn exemptions(screened: &[ScreenedFile]) -> Vec<Exemption<'_>> {
@@ -79,11 +106,12 @@ pub(crate) fn standing(
     console: &Console,
     place: &Place,
     comparison: &Comparison,
-    screened: Option<&[ScreenedFile]>,
+    planned: Option<&Planned<'_>>,
     warnings: &[Warning],
 ) {
-    let only_pending = screened.is_some();
-    let exempted = screened.map(exemptions);
+    let only_pending = planned.is_some();
+    let exempted = planned.map(|planned| exemptions(planned.screened));
+    let hazards = planned.map(|planned| by_file(&planned.hazards));
     let shown = |entry: &&Entry| !only_pending || entry.state == State::Pending;
     let migrations: Vec<&Entry> = comparison.entries().iter().filter(shown).collect();
     let pending = comparison.in_state(State::Pending).count();
@@ -101,6 +129,7 @@ pub(crate) fn standing(
             migrations,
             pending,
             exempted,
+            hazards,
             problems,
             warnings,
         });
@@ -117,6 +146,9 @@ pub(crate) fn standing(
         console.line(line.trim_end());
     }
     say_exemptions(console, exempted.as_deref().unwrap_or_default());
+    for FileFinding { file, finding } in hazards.iter().flatten() {
+        screening::say_finding(console, file, finding);
+    }
     match pending {
         0 => console.line("nothing to apply"),
         1 => console.line("1 migration to apply"),

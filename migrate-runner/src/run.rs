@@ -92,6 +92,14 @@ impl MigrationRun {
         Ok(Comparison::new(&self.set, &history))
     }
 
+    /// Returns the files that a comparison found pending, in order.
+    pub(crate) fn pending(&self, comparison: &Comparison) -> Vec<&MigrationFile> {
+        let versions: BTreeSet<i64> =
+            comparison.in_state(State::Pending).map(|entry| entry.version).collect();
+        let is_pending = |file: &&MigrationFile| versions.contains(&file.migration.version());
+        self.set.files().iter().filter(is_pending).collect()
+    }
+
     /// Applies everything that is pending, one transaction for each migration that may have one.
     ///
     /// # Errors
@@ -195,10 +203,7 @@ impl MigrationRun {
         if let Some(problem) = comparison.problems().into_iter().next() {
             return Err(problem);
         }
-        let versions: BTreeSet<i64> =
-            comparison.in_state(State::Pending).map(|entry| entry.version).collect();
-        let is_pending = |file: &&MigrationFile| versions.contains(&file.migration.version());
-        let pending: Vec<&MigrationFile> = self.set.files().iter().filter(is_pending).collect();
+        let pending = self.pending(&comparison);
         let applied = pending.iter().map(|file| file.migration.version()).collect();
         if pending.is_empty() {
             return Ok(Outcome { applied });

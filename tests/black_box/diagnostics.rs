@@ -15,7 +15,9 @@ use crate::support::place::{PINNED, Place};
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs, web};
-use crate::{backend_codes, deploy, install, leases, reset_interrupted, routes_live, stepwise};
+use crate::{
+    backend_codes, deploy, hazards, install, leases, reset_interrupted, routes_live, stepwise,
+};
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
 
@@ -1105,6 +1107,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     // In the module `runs`.
     shown.extend([Code::RunLocked, Code::MigrationBlocked, Code::LedgerChanged]);
     shown.extend(leases::SHOWN);
+    shown.extend(hazards::SHOWN);
     shown.extend(install::SHOWN);
     shown.extend(SIDECAR);
     shown.extend(URL_CODES);

@@ -12,6 +12,7 @@ mod diagnostics;
 mod differential;
 mod doctor;
 mod exec_views;
+mod hazards;
 mod help;
 mod hostile_parent;
 mod identity;

@@ -2026,6 +2026,70 @@ catalogue! {
         bad: "{\"slto\":\"preview-1\"}",
         good: "{\"id\":1,\"slot\":\"preview-1\",\"url\":\"postgresql://…\",\"env\":{}}",
     }
+    HazardRewrite "SG9011" BadData {
+        summary: "production would rewrite a whole table",
+        condition: "A pending statement changes a table that was there before in a way that writes every row anew: another type, a default that is computed for each row, `VACUUM FULL`, `CLUSTER`.",
+        effect: "Reads and writes of the table wait until the last row is written, and the disk must hold the table twice.",
+        way_out: "Add a new column, fill it in small steps and switch over to it.",
+        bad: "ALTER TABLE users ALTER COLUMN id TYPE bigint;",
+        good: "ALTER TABLE users ADD COLUMN id_new bigint;",
+    }
+    HazardScan "SG9012" BadData {
+        summary: "production would check every row under a strong lock",
+        condition: "A pending statement adds a constraint to a table that was there before, and the server must read all of it: `CHECK`, `FOREIGN KEY`, `UNIQUE`, `PRIMARY KEY`, `SET NOT NULL`.",
+        effect: "Writes, and for most of these reads too, wait until the last row is read.",
+        way_out: "Add the constraint as NOT VALID and validate it in a later migration; make the index of a key concurrently first.",
+        bad: "ALTER TABLE users ADD CONSTRAINT positive CHECK (age > 0);",
+        good: "ALTER TABLE users ADD CONSTRAINT positive CHECK (age > 0) NOT VALID;",
+    }
+    HazardIndex "SG9013" BadData {
+        summary: "production would wait for an index or a partition",
+        condition: "A pending statement builds, rebuilds or drops an index, or detaches a partition, of a table that was there before, and not concurrently.",
+        effect: "Writes wait until the index is built; a drop or a detach waits for every reader, and everybody else behind it.",
+        way_out: "Do it CONCURRENTLY, in a migration of its own, or say that the table is small: `-- squawk-ignore require-concurrent-index-creation`.",
+        bad: "CREATE INDEX users_age ON users (age);",
+        good: "CREATE TABLE users (age bigint); CREATE INDEX users_age ON users (age);",
+    }
+    HazardClients "SG9014" BadData {
+        summary: "the release that runs in production would break",
+        condition: "A pending statement renames, drops or changes something that was there before and that running code may use.",
+        effect: "Between the migration and the new release, queries of the old one fail.",
+        way_out: "Add the new form first, release code that needs only the new one, and take the old one away in a later migration.",
+        bad: "ALTER TABLE users RENAME COLUMN name TO full_name;",
+        good: "ALTER TABLE users ADD COLUMN full_name text;",
+    }
+    HazardLoss "SG9015" BadData {
+        summary: "data of production would be gone",
+        condition: "A pending statement drops a table, a column or a schema that was there before, or empties tables that it does not name.",
+        effect: "What was in it comes back from a backup only.",
+        way_out: "Release code that does not use it, keep a copy, and drop it in a later migration.",
+        bad: "ALTER TABLE users DROP COLUMN name;",
+        good: "ALTER TABLE users ALTER COLUMN name SET DEFAULT 'nobody';",
+    }
+    HazardType "SG9016" BadData {
+        summary: "a type that is hard to change once production has rows",
+        condition: "A pending statement gives a table that was there before a column of a type that grows too small or behaves unexpectedly: `int`, `smallint`, `serial`, `char(n)`, `varchar(n)`, `timestamp`; or makes a domain with a constraint.",
+        effect: "The change that it needs one day writes every row anew.",
+        way_out: "Take bigint, an identity column, text with a check, or timestamptz.",
+        bad: "ALTER TABLE users ADD COLUMN age int;",
+        good: "ALTER TABLE users ADD COLUMN age bigint;",
+    }
+    HazardRerun "SG9017" BadData {
+        summary: "a migration that failed half-way could not run again",
+        condition: "A pending statement outside of a transaction makes or drops something without `IF [NOT] EXISTS`.",
+        effect: "What it did before it failed stays, and the next run fails on that.",
+        way_out: "Write IF NOT EXISTS or IF EXISTS, and give a concurrent index a name.",
+        bad: "CREATE INDEX CONCURRENTLY users_age ON users (age);",
+        good: "CREATE TABLE users (age bigint); CREATE INDEX users_age ON users (age);",
+    }
+    HazardMeaning "SG9018" BadData {
+        summary: "a statement would do something else than it seems to",
+        condition: "A pending statement has a name that is cut off, sets a column twice, or adds a value of an enum without saying where.",
+        effect: "The server accepts it, and what is there afterwards surprises somebody.",
+        way_out: "Shorten the name, set the column once, say BEFORE or AFTER which value.",
+        bad: "ALTER TYPE mood ADD VALUE 'calm';",
+        good: "ALTER TYPE mood ADD VALUE 'calm' AFTER 'happy';",
+    }
     LayoutUnclear "SG9041" BadData {
         summary: "a directory can be read as more than one layout",
         condition: "The names in the directory of `--migrations` belong to different tools, or to one whose files two tools would run differently.",

@@ -26,7 +26,7 @@ fn check(object: &Value) {
 }
 
 /// Checks a value against a schema.
-fn matches(value: &Value, schema: &Value) -> Result<(), String> {
+pub(crate) fn matches(value: &Value, schema: &Value) -> Result<(), String> {
     let Value::Object(rules) = schema else { return Err(format!("no schema: {schema}")) };
     for (rule, with) in rules {
         let holds = match rule.as_str() {
