@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::lint::{self, LintOptions};
 use crate::options::{Adopt, Confirm, Migrations, Plan, Protect, Provision, Reset, SeedCommand};
 use crate::output::{Output, OutputOption};
-use crate::{admin, confirm, migrate};
+use crate::{admin, confirm, migrate, trace};
 
 /// Applies preview migrations, only with the proof that the database is the slot's own
 ///
@@ -38,6 +38,7 @@ Examples:
   migrate-runner plan --slot preview-1 --migrations db/migrations
   migrate-runner apply --slot preview-1 --migrations db/migrations --format json
   migrate-runner lint db/migrations
+  migrate-runner trace --slot preview-1 --migrations db/migrations --format markdown
   migrate-runner adopt --slot preview-1 --migrations db/migrations --up-to 12 --dry-run
   migrate-runner provision --admin-socket /run/postgresql --dry-run
   migrate-runner seed build --migrations db/migrations
@@ -49,6 +50,12 @@ enum Command {
     Plan(Plan),
     /// Run what is pending
     Apply(Migrations),
+    /// Run what is pending, as `apply` does, and show what production would feel of it
+    ///
+    /// Of each statement: the locks it took and how long they were held, the tables it wrote anew,
+    /// the indexes it built, the rows it read and wrote; and hazards. Only of relations that were
+    /// there before the run. A format of its own: markdown.
+    Trace(Box<Plan>),
     /// Show every version and how it stands
     Status(Migrations),
     /// Screen files of SQL, without a database
@@ -89,6 +96,7 @@ impl Command {
     fn outputs(&self) -> &'static [Output] {
         match self {
             Self::Lint(_) => &lint::OUTPUTS,
+            Self::Trace(_) => &trace::OUTPUTS,
             _ => &[],
         }
     }
@@ -96,6 +104,7 @@ impl Command {
     fn slot(&self) -> Option<&str> {
         match self {
             Self::Plan(options) => Some(&options.run.slot),
+            Self::Trace(options) => Some(&options.run.slot),
             Self::Apply(options) | Self::Status(options) => Some(&options.slot),
             Self::Lint(options) => options.slot.as_deref(),
             Self::Confirm(options) => Some(&options.slot),
@@ -127,6 +136,7 @@ fn run(console: &Console, cli: &Cli) -> Result<ExitStatus, Denial> {
     match command {
         Command::Plan(options) => in_runtime(migrate::plan(console, options)),
         Command::Apply(options) => in_runtime(migrate::apply(console, options)),
+        Command::Trace(options) => in_runtime(trace::run(console, options, output)),
         Command::Status(options) => in_runtime(migrate::status(console, options)),
         Command::Lint(options) => lint::run(console, options, output),
         Command::Confirm(options) => {

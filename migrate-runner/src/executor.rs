@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
 use crate::stepwise::Stepwise;
+use crate::trace::Trace;
 use crate::transaction::{Failure, Transactions, Work};
 
 /// The first pause before a blocked migration is tried again.
@@ -60,6 +61,12 @@ impl<'a> Executor<'a> {
         let pending = pending.into_iter().map(|file| (file, file.execution())).collect();
         let transactions = Transactions::new(session);
         Self { session, files, pending, observer, refusal: None, limits, transactions }
+    }
+
+    /// Lets what each statement does be noted.
+    pub(crate) fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.transactions = self.transactions.traced(trace);
+        self
     }
 
     /// Returns why the run ended early, in our words if they are known.

@@ -42,4 +42,5 @@ mod sql;
 mod sql_error;
 mod stepwise;
 mod stop;
+mod trace;
 mod transaction;

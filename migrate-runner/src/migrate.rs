@@ -24,10 +24,11 @@ use crate::limits::Limits;
 use crate::live;
 use crate::options::{Adopt, Migrations, Plan};
 use crate::report::{self, Place, Planned};
-use crate::run::MigrationRun;
+use crate::run::{MigrationRun, Outcome};
 use crate::screening::{ScreenedFile, refusal, require_clean};
 use crate::session::GuardedSession;
 use crate::stop::Stopper;
+use crate::trace::Trace;
 
 /// Shows what would run.
 ///
@@ -57,11 +58,39 @@ pub(crate) async fn status(console: &Console, options: &Migrations) -> Result<Ex
 /// # Errors
 /// As [`plan`], and as [`MigrationRun::apply`].
 pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<ExitStatus, Denial> {
+    let ran = run_pending(console, options, "apply", Console::line, |_| None).await?;
+    report::finished(console, &ran.place, &ran.outcome, &ran.screened, &ran.warnings);
+    Ok(ExitStatus::Done)
+}
+
+/// A run that came to its end.
+pub(crate) struct Ran {
+    pub(crate) place: Place,
+    pub(crate) outcome: Outcome,
+    pub(crate) screened: Vec<ScreenedFile>,
+    pub(crate) warnings: Vec<Warning>,
+    /// The major version of the server, for a run that was watched.
+    pub(crate) server: Option<u32>,
+}
+
+/// Runs what is pending, as the step that is called so; progress is said to people by `says`.
+///
+/// `watched` returns who wants to know what each statement of a set does.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) async fn run_pending(
+    console: &Console,
+    options: &Migrations,
+    step: &str,
+    says: fn(&Console, &str),
+    watched: impl FnOnce(&MigrationSet) -> Option<Trace>,
+) -> Result<Ran, Denial> {
     // From here on a signal ends the run with a word, also in the artifact.
     let mut interrupt = Interrupt::listen()?;
     let ground = Ground::of(options)?;
     let slot = ground.slot;
-    console.begin(&ground.config.roots, slot, "apply")?;
+    console.begin(&ground.config.roots, slot, step)?;
     let act = LeasedAct::begin(&ground.config, slot, options.lease)?;
     act.announce(console);
     let Prepared { target, set, limits, mut warnings } = ground.prepare_run(options)?;
@@ -70,13 +99,14 @@ pub(crate) async fn apply(console: &Console, options: &Migrations) -> Result<Exi
     let place = Place::of(&target, set.layout());
     let mut session = open(console, &mut interrupt, target, &limits, &mut warnings).await?;
     let stopper = session.stopper();
-    let run = MigrationRun::new(session, set).within(limits).under(Some(act));
+    let trace = watched(&set);
+    let server = if trace.is_some() { live::major_version(&session).await? } else { None };
+    let run = MigrationRun::new(session, set).within(limits).under(Some(act)).traced(trace);
     let mut observer = |progress: crate::progress::Progress<'_>| {
-        report::progress(console, slot, &progress);
+        report::progress(console, slot, &progress, says);
     };
     let outcome = until_interrupted(&mut interrupt, run.apply(&mut observer), stopper).await?;
-    report::finished(console, &place, &outcome, &screened, &warnings);
-    Ok(ExitStatus::Done)
+    Ok(Ran { place, outcome, screened, warnings, server })
 }
 
 /// Records files as applied without running them.
@@ -104,7 +134,7 @@ pub(crate) async fn adopt(console: &Console, options: &Adopt) -> Result<ExitStat
     let stopper = session.stopper();
     let run = MigrationRun::new(session, set).within(limits).under(Some(act));
     let mut observer = |progress: crate::progress::Progress<'_>| {
-        report::progress(console, slot, &progress);
+        report::progress(console, slot, &progress, Console::line);
     };
     let (adopted, outcome) = if options.dry_run {
         (run.adoptable(last).await?, "planned")
@@ -212,7 +242,7 @@ async fn stand(
 }
 
 /// Returns what would hurt production in files that it does not have.
-fn hazards_of(
+pub(crate) fn hazards_of(
     pending: &[&MigrationFile],
     options: &HazardOptions,
     connected: Option<u32>,

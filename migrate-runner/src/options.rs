@@ -50,7 +50,7 @@ pub(crate) struct Migrations {
     pub(crate) config: ConfigOption,
 }
 
-/// Options of `plan`.
+/// Options of `plan` and `trace`.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]

@@ -15,6 +15,8 @@ pub(crate) enum Output {
     Sarif,
     /// The log of a GitHub workflow, which shows it beside the lines: of `lint`.
     Github,
+    /// The reviewer of a pull request: Markdown, of `trace`.
+    Markdown,
 }
 
 /// `--format`.
@@ -30,7 +32,7 @@ impl OutputOption {
     pub(crate) fn console(self) -> Option<Format> {
         self.format.map(|output| match output {
             Output::Json => Format::Json,
-            Output::Human | Output::Sarif | Output::Github => Format::Human,
+            Output::Human | Output::Sarif | Output::Github | Output::Markdown => Format::Human,
         })
     }
 

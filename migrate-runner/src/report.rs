@@ -22,8 +22,8 @@ const PROGRAM: &str = "migrate-runner";
 /// Where a report is about.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Place {
-    slot: SlotId,
-    database: String,
+    pub(crate) slot: SlotId,
+    pub(crate) database: String,
     canonical: String,
     layout: Layout,
 }
@@ -189,8 +189,13 @@ struct MigrationDetails<'a> {
     code: Option<&'static str>,
 }
 
-/// Says what is happening, one event for each step of each migration.
-pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>) {
+/// Says what is happening, one event for each step of each migration; `says` is how people hear it.
+pub(crate) fn progress(
+    console: &Console,
+    slot: SlotId,
+    progress: &Progress<'_>,
+    says: fn(&Console, &str),
+) {
     let (kind, file, duration, code) = match progress {
         Progress::Waiting { holder } => return waiting(console, slot, holder),
         Progress::Blocked { file, found, pause } => {
@@ -213,17 +218,17 @@ pub(crate) fn progress(console: &Console, slot: SlotId, progress: &Progress<'_>)
     };
     console.say(&Event::now(PROGRAM, slot, kind, details), || match progress {
         Progress::Applied { duration, .. } => {
-            console.line(&format!("  applied   {}  ({} ms)", file.file, duration.as_millis()));
+            says(console, &format!("  applied   {}  ({} ms)", file.file, duration.as_millis()));
         }
         // What a migration committed itself cannot be rolled back any more.
         Progress::Failed { code: Code::MigrationTransaction, .. } => {
-            console.line(&format!("  failed    {}  (not recorded)", file.file));
+            says(console, &format!("  failed    {}  (not recorded)", file.file));
         }
         Progress::Failed { code: Code::StatementFailed, .. } => {
             console.line(&format!("  failed    {}  (half applied)", file.file));
         }
         Progress::Failed { .. } => {
-            console.line(&format!("  failed    {}  (rolled back)", file.file));
+            says(console, &format!("  failed    {}  (rolled back)", file.file));
         }
         _ => tracing::info!(file = file.file, "applying"),
     });

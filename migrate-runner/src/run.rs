@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::run_lock;
 use crate::session::GuardedSession;
+use crate::trace::Trace;
 
 /// A run that may begin: it owns a session, and so the proof that the database is the slot's own.
 ///
@@ -44,6 +45,7 @@ pub struct MigrationRun {
     set: MigrationSet,
     limits: Limits,
     act: Option<LeasedAct>,
+    trace: Option<Trace>,
 }
 
 /// What a run did.
@@ -66,7 +68,7 @@ impl MigrationRun {
     /// Joins a session and a set of files.
     #[must_use]
     pub fn new(session: GuardedSession, set: MigrationSet) -> Self {
-        Self { session, set, limits: Limits::default(), act: None }
+        Self { session, set, limits: Limits::default(), act: None, trace: None }
     }
 
     /// Replaces the waits of the run.
@@ -80,6 +82,12 @@ impl MigrationRun {
     #[must_use]
     pub fn under(mut self, act: Option<LeasedAct>) -> Self {
         self.act = act;
+        self
+    }
+
+    /// Notes what each statement does.
+    pub(crate) fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace;
         self
     }
 
@@ -213,7 +221,8 @@ impl MigrationRun {
         let mut runner = Runner::new(&migrations);
         runner.set_migration_table_name(LEDGER);
         let mut executor =
-            Executor::new(&self.session, self.set.files(), pending, observer, self.limits);
+            Executor::new(&self.session, self.set.files(), pending, observer, self.limits)
+                .traced(self.trace.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that runs refinery, with a session's proof"

@@ -4,6 +4,8 @@
 //! still be the same transaction, the run's lock must still be held, and the ledger must be as the
 //! run left it. Afterwards nothing of the session is left but that lock.
 
+use std::time::Instant;
+
 use guard::diagnostic::{Code, Denial, shown};
 use guard::migration::Piece;
 use tokio_postgres::{Error, SimpleQueryMessage};
@@ -14,6 +16,7 @@ use crate::live::cell;
 use crate::run_lock;
 use crate::session::{GuardedSession, beginning};
 use crate::sql_error;
+use crate::trace::{Look, Trace};
 
 /// Everything that a migration could leave behind in a session, but for the lock of the run:
 /// `DISCARD ALL` would free it.
@@ -83,13 +86,20 @@ pub(crate) struct Transactions<'a> {
     ledger: Option<LedgerState>,
     /// The server's answer to a beginning that was sent behind the last commit.
     begun: Option<Answer>,
+    /// Notes what each statement does, where somebody wants to know.
+    trace: Option<Trace>,
 }
 
 type Answer = Vec<SimpleQueryMessage>;
 
 impl<'a> Transactions<'a> {
     pub(crate) fn new(session: &'a GuardedSession) -> Self {
-        Self { session, ledger: None, begun: None }
+        Self { session, ledger: None, begun: None, trace: None }
+    }
+
+    /// Lets what each statement does be noted.
+    pub(crate) fn traced(self, trace: Option<Trace>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Runs a text to its end and commits it; after any failure nothing of it stays. With
@@ -110,6 +120,9 @@ impl<'a> Transactions<'a> {
 
     async fn in_transaction(&mut self, work: Work<'_>, another: bool) -> Result<(), Failure> {
         let (before, ours) = self.begin(work.file).await?;
+        if let Some(trace) = &self.trace {
+            trace.begin(self.session.client(), work.file).await?;
+        }
         let checked = self.statements(work).await?;
         require_whole(work.file, &checked, &ours, &before)?;
         let after = match work.ledger_rows {
@@ -117,6 +130,7 @@ impl<'a> Transactions<'a> {
             rows => record(self.session, rows, &before).await?,
         };
         self.commit(work.file, &ours, another).await?;
+        self.trace.iter().for_each(Trace::committed);
         self.ledger = Some(after);
         Ok(())
     }
@@ -155,13 +169,31 @@ impl<'a> Transactions<'a> {
             return Ok(ask(self.session, work.file, &check).await?);
         };
         for piece in others {
-            statement(self.session, work.file, piece).await?;
+            self.statement(work.file, piece).await?;
         }
         // Where the statement fails, so does the check: nothing runs in a failed transaction.
-        let sent = statement(self.session, work.file, last);
+        let sent = self.statement(work.file, last);
         let (done, checked) = tokio::join!(biased; sent, client.simple_query(&check));
         done?;
         Ok(checked.map_err(|error| sql_error::between(work.file, &error))?)
+    }
+
+    /// Sends one statement and, in a traced run, looks behind it.
+    async fn statement(&self, file: &str, piece: &Piece<'_>) -> Result<(), Failure> {
+        let started = Instant::now();
+        let sent = async { (statement(self.session, file, piece).await, started.elapsed()) };
+        let ((done, duration), look) = tokio::join!(biased; sent, self.held());
+        done?;
+        if let Some((look, trace)) = look.zip(self.trace.as_ref()) {
+            let look = look.map_err(|error| sql_error::between(file, &error))?;
+            trace.note(piece, (started, duration), look);
+        }
+        Ok(())
+    }
+
+    /// Looks, behind a statement, at what the transaction holds. In a failed one nothing answers.
+    async fn held(&self) -> Option<Result<Look, Error>> {
+        self.trace.as_ref()?.look(self.session.client()).await
     }
 
     /// Commits, and asks the server behind it whether it did: what it answers to a `COMMIT` of a

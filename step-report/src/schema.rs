@@ -24,6 +24,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("migration-adoption", include_str!("../schemas/migration-adoption.json")),
     ("migration-plan", include_str!("../schemas/migration-plan.json")),
     ("migration-run", include_str!("../schemas/migration-run.json")),
+    ("migration-trace", include_str!("../schemas/migration-trace.json")),
     ("migration-status", include_str!("../schemas/migration-status.json")),
     ("provision", include_str!("../schemas/provision.json")),
     ("provision-check", include_str!("../schemas/provision-check.json")),

@@ -9,9 +9,7 @@ use crate::support::place::Place;
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::schema;
 use crate::support::server::Server;
-
-/// The last version of the corpus that production has.
-const DEPLOYED: i64 = 4;
+use crate::trace::DEPLOYED;
 
 /// The codes of hazards; the catalogue's bad and good texts are migrations.
 pub(crate) const SHOWN: [Code; 8] = [
@@ -209,6 +207,7 @@ fn only_some_commands_have_further_formats() {
     for (format, text) in [("sarif", "SELECT 1;"), ("github", "SELECT 1;")] {
         lint(&place, text, &[]).format(format).run().accepted();
     }
+    lint(&place, "SELECT 1;", &[]).format("markdown").run().refused(Code::Usage);
     let run = place.migrate("confirm", &["--slot", "preview-1"]);
     run.format("sarif").run().refused(Code::Usage);
 }

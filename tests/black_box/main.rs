@@ -56,6 +56,7 @@ mod suggestions;
 mod support;
 mod systemd;
 mod three_slots;
+mod trace;
 mod traps;
 mod units;
 mod web;

@@ -1,7 +1,8 @@
 //! Hazards: what a pending migration would do to production, as far as its text shows.
 //!
 //! A hazard refuses nothing by default. Only what was there before can be hurt, so nothing is said
-//! about objects that the same pending set makes.
+//! about objects that the same pending set makes. What a statement really does on a live database
+//! is the business of [`trace`](crate::trace).
 
 mod judgement;
 mod linter;

@@ -75,7 +75,7 @@ impl Redactor {
         if before.ends_with("pid ") || before.ends_with("pid\":") {
             return "<pid>";
         }
-        if before.ends_with("PostgreSQL ") {
+        if ["PostgreSQL ", "\"server\":"].iter().any(|name| before.ends_with(name)) {
             return "<major>";
         }
         // Nothing else has so many digits; a made-up one in a test has few.
