@@ -64,21 +64,12 @@ pub(crate) async fn run(
     session: &GuardedSession,
     text: &str,
 ) -> Result<Vec<SimpleQueryMessage>, Denial> {
-    let answer = run_in_transaction(session, text).await?;
-    query(session, "COMMIT").await?;
-    Ok(answer)
-}
-
-/// Runs a text that ends its transaction itself, behind the question who the server is.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) async fn run_in_transaction(
-    session: &GuardedSession,
-    text: &str,
-) -> Result<Vec<SimpleQueryMessage>, Denial> {
     session.begin("NULL", refused).await?;
-    query(session, text).await
+    let answer = query(session, text).await;
+    // The connection may be gone; either way nothing stays open.
+    let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = query(session, end).await;
+    answer.and_then(|answer| ended.map(|_| answer))
 }
 
 async fn query(session: &GuardedSession, text: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {

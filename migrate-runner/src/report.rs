@@ -224,8 +224,8 @@ pub(crate) fn progress(
         Progress::Failed { code: Code::MigrationTransaction, .. } => {
             says(console, &format!("  failed    {}  (not recorded)", file.file));
         }
-        Progress::Failed { code: Code::StatementFailed, .. } => {
-            console.line(&format!("  failed    {}  (half applied)", file.file));
+        Progress::Failed { .. } if file.execution().mode == Mode::Statements => {
+            console.line(&format!("  failed    {}  (what ran before stays)", file.file));
         }
         Progress::Failed { .. } => {
             says(console, &format!("  failed    {}  (rolled back)", file.file));

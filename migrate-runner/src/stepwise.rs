@@ -8,6 +8,7 @@ mod remains;
 
 use guard::diagnostic::{Code, Denial};
 use guard::migration::{Alone, Execution, Need, Piece, Step};
+use tokio_postgres::SimpleQueryMessage;
 
 use crate::files::MigrationFile;
 use crate::half_applied::{self, HalfApplied};
@@ -90,10 +91,12 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         let number = step.piece.number;
         let running = half.and_then(|half| half.running.as_ref());
         let running = running.filter(|running| running.statement == number);
+        // They say where names are looked for, also in the questions about what is left.
+        self.say_settings(step).await?;
         self.repair(step, alone, running.is_some()).await?;
         let mut text = step.piece.text.to_owned();
         if let Some(running) = running {
-            let now = self.look(step, &remains::state(alone)).await?;
+            let now = self.look(&remains::state(alone)).await?;
             match remains::judge(alone, running.before.as_deref(), now.as_deref()) {
                 Verdict::Done => return self.note_done(step).await,
                 Verdict::Finalize(finalize) => text = finalize,
@@ -101,14 +104,12 @@ impl<'a, 'r> Stepwise<'a, 'r> {
             }
         }
         self.note_begun(step, alone).await?;
-        for setting in self.settings(step) {
-            self.send(&setting).await?;
-        }
+        self.say_settings(step).await?;
         let outcome = self.send(&Piece { text: &text, ..step.piece.clone() }).await;
         if let Err(failure) = outcome {
-            return Err(self.with_invalid(failure, step, alone).await);
+            return Err(self.with_invalid(failure, alone).await);
         }
-        let invalid = self.invalid(step, alone).await?;
+        let invalid = self.invalid(alone).await?;
         if !invalid.is_empty() {
             let found = format!("statement {number} left {}", remains::names(&invalid));
             return Err(failed(self.file, &found).into());
@@ -122,7 +123,7 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         if !again && !matches!(alone, Alone::CreateIndex { .. }) {
             return Ok(());
         }
-        for index in self.invalid(step, alone).await? {
+        for index in self.invalid(alone).await? {
             let text = index.drop_statement();
             let summary = text.clone();
             self.send(&Piece { text: &text, summary, ..step.piece.clone() }).await?;
@@ -131,15 +132,15 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         Ok(())
     }
 
-    async fn invalid(&mut self, step: &Step<'_>, alone: &Alone) -> Result<Vec<Index>, Denial> {
+    async fn invalid(&mut self, alone: &Alone) -> Result<Vec<Index>, Denial> {
         let Some(question) = remains::invalid_indexes(alone) else { return Ok(Vec::new()) };
-        Ok(remains::indexes(&self.ask(step, &question).await?))
+        Ok(remains::indexes(&self.ask(&question).await?))
     }
 
     /// Names the invalid indexes that a failed statement left, if the server still answers.
-    async fn with_invalid(&mut self, failure: Failure, step: &Step<'_>, alone: &Alone) -> Failure {
+    async fn with_invalid(&mut self, failure: Failure, alone: &Alone) -> Failure {
         // A signal has cancelled what ran; the connection is free to answer.
-        let invalid = self.invalid(step, alone).await.unwrap_or_default();
+        let invalid = self.invalid(alone).await.unwrap_or_default();
         if invalid.is_empty() {
             return failure;
         }
@@ -150,21 +151,21 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         })
     }
 
-    async fn look(&mut self, step: &Step<'_>, state: &str) -> Result<Option<String>, Denial> {
-        let answer = self.ask(step, &format!("SELECT {state}")).await?;
+    async fn look(&mut self, state: &str) -> Result<Option<String>, Denial> {
+        let answer = self.ask(&format!("SELECT {state}")).await?;
         Ok(crate::live::cell(&answer, 0).map(ToOwned::to_owned))
     }
 
-    /// Asks under the settings of a statement, which may say where its names are looked for.
-    async fn ask(
-        &mut self,
-        step: &Step<'_>,
-        question: &str,
-    ) -> Result<Vec<tokio_postgres::SimpleQueryMessage>, Denial> {
-        let settings = self.settings(step);
-        let texts = settings.iter().map(|piece| piece.text).chain([question, "COMMIT"]);
-        let text = texts.collect::<Vec<_>>().join(";\n");
-        history::run_in_transaction(self.session, &text).await
+    async fn ask(&mut self, question: &str) -> Result<Vec<SimpleQueryMessage>, Denial> {
+        history::run(self.session, question).await
+    }
+
+    /// Says the settings in front of a statement outside of any transaction.
+    async fn say_settings(&mut self, step: &Step<'_>) -> Result<(), Failure> {
+        for setting in self.settings(step) {
+            self.send(&setting).await?;
+        }
+        Ok(())
     }
 
     async fn note_begun(&mut self, step: &Step<'_>, alone: &Alone) -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
+use std::os::unix::fs::symlink;
+
 use guard::diagnostic::Code;
 use serde_json::{Value, json};
 
@@ -227,6 +229,20 @@ fn what_a_layout_does_not_know_is_named_and_not_left_out() {
         assert!(denial["found"].as_str().unwrap().contains(stem), "{layout}: {denial}");
         let plan = last(&plan("whole", neighbour));
         assert_eq!(plan["layout"], *layout, "{plan}");
+    }
+}
+
+/// A tool would follow the link; here nothing leads out of the directory.
+#[test]
+fn a_link_in_the_place_of_a_directory_is_named() {
+    let server = Server::new();
+    for layout in ["diesel", "prisma", "flyway"] {
+        let migrations = copy(&server, layout);
+        last(&in_json(&server, "plan", &migrations));
+        symlink(server.place.path("previews"), format!("{migrations}/30000101000000_more"))
+            .unwrap();
+        let denial = in_json(&server, "plan", &migrations).denied(Code::LayoutMalformed);
+        assert!(denial["found"].as_str().unwrap().contains("_more"), "{layout}: {denial}");
     }
 }
 

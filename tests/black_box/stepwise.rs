@@ -317,6 +317,19 @@ fn a_note_that_is_not_ours_is_no_note() {
     }
 }
 
+#[test]
+fn a_setting_that_the_server_refuses_has_its_place() {
+    let server = Server::new();
+    let text = "SET lock_timeout = '2s';\nSET lock_timeout = 'long';\n\
+                CREATE INDEX CONCURRENTLY i ON a (b);";
+    write(&server, &[TABLE, ("V2__b.sql", text)]);
+    let found = found(&run(&server, "apply", &[]), Code::StatementFailed);
+    assert!(found.starts_with("line 2, column 1:") && found.contains("22023"), "{found}");
+    assert_eq!(tables(&server), format!("a {EMPTY}"), "nothing ran, so nothing is half applied");
+    write(&server, &[("V2__b.sql", &text.replace("long", "3s"))]);
+    assert_eq!(applied(&run(&server, "apply", &[])), json!([2]));
+}
+
 /// Seed data always runs in a transaction.
 #[test]
 fn seed_data_has_its_transaction() {

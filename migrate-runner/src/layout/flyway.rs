@@ -4,7 +4,7 @@
 use guard::diagnostic::{Code, Denial, shown};
 
 use super::listing::Listing;
-use super::{Selected, Source, malformed, named};
+use super::{Selected, Source, links, malformed, named};
 use crate::name;
 
 const EXPECTED: &str = "`V<version>__<name>.sql`";
@@ -84,7 +84,7 @@ pub(super) fn migrations(listing: &Listing) -> Vec<Result<Selected<'_>, Denial>>
         let path = format!("{}/{sql}", inner.name);
         Some(Err(unsupported(&path, "Flyway would look into the directory")))
     });
-    files.chain(deeper).collect()
+    files.chain(deeper).chain(links(listing)).collect()
 }
 
 fn migration<'a>(

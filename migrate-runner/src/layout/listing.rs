@@ -52,6 +52,8 @@ pub(crate) struct Listing {
     files: Vec<Source>,
     settings: Vec<Source>,
     names: Vec<String>,
+    /// Names of what is neither a file nor a directory, such as links.
+    pub(super) others: Vec<String>,
     pub(super) subdirectories: Vec<Subdirectory>,
 }
 
@@ -70,11 +72,12 @@ impl Listing {
             path: name.clone(),
             text: read_text(directory, name, name, MAX_FILE),
         };
-        let subdirectories = subdirectories(directory, &names);
+        let (subdirectories, others) = subdirectories(directory, &names);
         Ok(Self {
             files: parallel::map(&ending(".sql"), source),
             settings: parallel::map(&ending(".sql.conf"), source),
             subdirectories,
+            others,
             names,
         })
     }
@@ -105,21 +108,25 @@ fn names(directory: &Directory) -> Result<Vec<String>, std::io::Error> {
     Ok(directory.names()?.into_iter().map(text).collect())
 }
 
-/// Hidden directories belong to no tool; what cannot be opened as one is none.
-fn subdirectories(directory: &Directory, names: &[String]) -> Vec<Subdirectory> {
+/// Reads the directories, and names what is no regular file either; what is hidden belongs to no
+/// tool.
+fn subdirectories(directory: &Directory, names: &[String]) -> (Vec<Subdirectory>, Vec<String>) {
     let candidates: Vec<&String> = names
         .iter()
         .filter(|name| !name.starts_with('.') && !name.to_ascii_lowercase().ends_with(".sql"))
         .collect();
     let read = |name: &&String| {
-        let inner = directory.open_directory(name).ok()?;
+        let Ok(inner) = directory.open_directory(name) else {
+            let is_file = directory.open_file(name).is_ok();
+            return Err((!is_file).then(|| (*name).clone()));
+        };
         let names = self::names(&inner).unwrap_or_default();
         let source = |file: &str, limit| {
             let path = format!("{name}/{file}");
             let there = names.iter().any(|known| known == file);
             there.then(|| Source { text: read_text(&inner, file, &path, limit), path })
         };
-        Some(Subdirectory {
+        Ok(Subdirectory {
             name: (*name).clone(),
             up: source("up.sql", MAX_FILE),
             migration: source("migration.sql", MAX_FILE),
@@ -127,7 +134,14 @@ fn subdirectories(directory: &Directory, names: &[String]) -> Vec<Subdirectory> 
             names,
         })
     };
-    parallel::map(&candidates, read).into_iter().flatten().collect()
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    for read in parallel::map(&candidates, read) {
+        match read {
+            Ok(inner) => found.push(inner),
+            Err(other) => others.extend(other),
+        }
+    }
+    (found, others)
 }
 
 fn read_text(

@@ -94,6 +94,14 @@ fn numbered_name(text: &str) -> Option<(&str, &str)> {
     digits.then_some((version, name))
 }
 
+/// Refuses what may be a directory and cannot be opened as one; its tool would follow a link.
+fn links(listing: &Listing) -> impl Iterator<Item = Result<Selected<'_>, Denial>> {
+    listing.others.iter().map(|name| {
+        let found = "a link, or something that cannot be read";
+        Err(malformed(name, found, "directories and regular files"))
+    })
+}
+
 fn malformed(path: &str, found: &str, expected: &str) -> Denial {
     let found = format!("`{}`: {found}", shown(path));
     Denial::new(Code::LayoutMalformed, "a migration does not follow its layout", found, expected)

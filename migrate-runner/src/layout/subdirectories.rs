@@ -4,7 +4,7 @@ use guard::diagnostic::Denial;
 use guard::layout::Layout;
 
 use super::listing::{Listing, Subdirectory};
-use super::{Selected, malformed, named, numbered_name};
+use super::{Selected, links, malformed, named, numbered_name};
 
 /// Reads every directory but hidden ones; a file of SQL beside them is refused.
 pub(super) fn migrations(listing: &Listing, layout: Layout) -> Vec<Result<Selected<'_>, Denial>> {
@@ -15,7 +15,8 @@ pub(super) fn migrations(listing: &Listing, layout: Layout) -> Vec<Result<Select
         Layout::Diesel => diesel(inner),
         _ => prisma(inner),
     };
-    stray.chain(listing.subdirectories.iter().map(read)).collect()
+    let inner = listing.subdirectories.iter().map(read);
+    stray.chain(links(listing)).chain(inner).collect()
 }
 
 /// Days may be separated by dashes: `2026-01-02-030405_name`.
