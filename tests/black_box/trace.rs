@@ -7,7 +7,7 @@ use std::fs;
 
 use fixtures::HazardCase;
 use guard::diagnostic::Code;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::hold::Hold;
 use crate::support::run::assert_whole;
@@ -281,6 +281,31 @@ fn what_production_has_already_is_applied_and_not_reported() {
     // The table of V1 was there before, that of V3 was not.
     assert_eq!(case_of(&report["migrations"][0]).indexes, ["users_name"]);
     assert_eq!(case_of(&report["migrations"][1]).locks, [""; 0]);
+}
+
+#[test]
+fn what_runs_statement_by_statement_is_applied_and_said_to_be_unwatched() {
+    let server = Server::new();
+    let files = [
+        USERS,
+        ("V2__index.sql", "CREATE INDEX CONCURRENTLY users_name ON users (name);"),
+        ("V3__column.sql", "ALTER TABLE users ADD COLUMN a bigint;"),
+    ];
+    server.migrate("apply", 1, &migrations(&server, &files[..1])).run().accepted();
+    let directory = migrations(&server, &files);
+    let outcome = server.migrate("trace", 1, &directory).format("json").run();
+    let report = outcome.accepted().objects().pop().unwrap();
+    assert_eq!(server.versions("app_preview_1"), "1 2 3");
+    let watched: Vec<Value> = report["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            json!([one["file"], one["watched"], one["statements"].as_array().unwrap().len()])
+        })
+        .collect();
+    assert_eq!(watched, [json!(["V2__index.sql", false, 0]), json!(["V3__column.sql", true, 1])]);
+    assert_eq!(report["migrations"][0]["hazards"][0]["rule"], "prefer-robust-stmts");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn waits(migration: &Traced<'_>) -> Vec<String> {
         format!("{sign}{}{sign}", words::headline(felt, &code(&felt.relation)))
     };
     match migration.feels.len() {
+        _ if !migration.watched => vec![words::UNWATCHED.to_owned()],
         0 => vec!["nothing".to_owned()],
         _ => migration.feels.iter().map(line).collect(),
     }

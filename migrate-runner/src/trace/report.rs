@@ -29,7 +29,10 @@ pub(super) struct Report<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Traced<'a> {
     pub(super) file: &'a str,
-    pub(super) duration_ms: u128,
+    /// False for one that runs statement by statement: no transaction holds its locks to the end.
+    pub(super) watched: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duration_ms: Option<u128>,
     /// For each relation that somebody waits for, what they wait for; the worst first.
     pub(super) feels: Vec<Felt>,
     pub(super) statements: &'a [Statement],
@@ -56,22 +59,24 @@ impl<'a> Report<'a> {
     pub(super) fn new(
         place: &'a Place,
         (applied, server): (&'a [i64], Option<u32>),
-        migrations: &'a [Migration],
+        migrations: Vec<(&'a str, Option<&'a Migration>)>,
         hazards: &'a [ScreenedFile],
         warnings: &'a [Warning],
     ) -> Self {
         let outcome = if applied.is_empty() { "unchanged" } else { "applied" };
-        let traced = |migration: &'a Migration| {
-            let own = hazards.iter().find(|file| file.path == migration.file);
+        let traced = |(file, record): (&'a str, Option<&'a Migration>)| {
+            let own = hazards.iter().find(|judged| judged.path == file);
+            let statements = record.map_or(&[][..], |record| &record.statements);
             Traced {
-                file: &migration.file,
-                duration_ms: migration.duration.as_millis(),
-                feels: feels(&migration.statements),
-                statements: &migration.statements,
-                hazards: own.map_or_else(Vec::new, |file| file.findings.iter().collect()),
+                file,
+                watched: record.is_some(),
+                duration_ms: record.map(|record| record.duration.as_millis()),
+                feels: feels(statements),
+                statements,
+                hazards: own.map_or_else(Vec::new, |judged| judged.findings.iter().collect()),
             }
         };
-        let migrations = migrations.iter().map(traced).collect();
+        let migrations = migrations.into_iter().map(traced).collect();
         let schema = "slotguard.migration-trace/1";
         Self { schema, place, outcome, applied, server, migrations, warnings }
     }

@@ -6,6 +6,9 @@ use super::record::{Statement, Waits};
 use super::report::{Felt, Report, Traced};
 use crate::screening;
 
+/// What is said of a migration that no transaction is around.
+pub(super) const UNWATCHED: &str = "not watched: it runs statement by statement";
+
 /// Writes the report.
 pub(super) fn say(console: &Console, report: &Report<'_>) {
     for migration in &report.migrations {
@@ -28,6 +31,9 @@ pub(super) fn say(console: &Console, report: &Report<'_>) {
 
 /// Returns what production would feel of a migration, a line for each relation.
 pub(super) fn headlines(migration: &Traced<'_>) -> Vec<String> {
+    if !migration.watched {
+        return vec![UNWATCHED.to_owned()];
+    }
     if migration.feels.is_empty() {
         return vec!["nothing waits".to_owned()];
     }
