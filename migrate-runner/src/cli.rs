@@ -5,6 +5,7 @@ use guard::config::Config;
 use guard::diagnostic::{Code, Denial};
 use guard::environment::Environment;
 use guard::io::{environment_snapshot, load_config};
+use slot_runtime::pending_reset;
 use step_report::cli::ConfigOption;
 use step_report::console::Console;
 use step_report::exit::{self, ExitStatus};
@@ -165,6 +166,7 @@ fn run(console: &Console, cli: &Cli) -> Result<ExitStatus, Denial> {
             console.begin(&config.roots, slot, "adopt")?;
             let act = LeasedAct::begin(&config, slot, options.lease)?;
             act.announce(console);
+            pending_reset::refuse(&config.roots, slot)?;
             let target = options.admin.target(&config)?;
             done(in_runtime(admin::adopt(console, &config, &target, slot, options)))
         }
@@ -176,7 +178,7 @@ fn run(console: &Console, cli: &Cli) -> Result<ExitStatus, Denial> {
             let act = LeasedAct::begin(&config, slot, options.lease)?;
             act.announce(console);
             act.warning().iter().for_each(|warning| console.warn(warning));
-            done(in_runtime(admin::reset(console, &config, &act, &source)))
+            done(in_runtime(admin::reset(console, &config, &act, &source, options.if_due)))
         }
         Command::Seed(SeedCommand::Build(options)) => {
             let config = config(&options.config)?;

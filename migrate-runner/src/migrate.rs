@@ -10,6 +10,7 @@ use guard::io::environment_snapshot;
 use guard::layout::Layout;
 use guard::slot::SlotId;
 use guard::verify::VerifiedTarget;
+use slot_runtime::pending_reset;
 use step_report::cli::{ConfigOption, TargetOptions};
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
@@ -92,6 +93,7 @@ pub(crate) async fn run_pending(
     let slot = ground.slot;
     console.begin(&ground.config.roots, slot, step)?;
     let act = LeasedAct::begin(&ground.config, slot, options.lease)?;
+    pending_reset::refuse(&ground.config.roots, slot)?;
     act.announce(console);
     let Prepared { target, set, limits, mut warnings } = ground.prepare_run(options)?;
     warnings.extend(act.warning());
@@ -121,6 +123,7 @@ pub(crate) async fn adopt(console: &Console, options: &Adopt) -> Result<ExitStat
         console.begin(&ground.config.roots, slot, "adopt")?;
     }
     let act = LeasedAct::begin(&ground.config, slot, options.lease)?;
+    pending_reset::refuse(&ground.config.roots, slot)?;
     act.announce(console);
     let migrations = options.migrations.as_deref().unwrap_or_else(|| Path::new(""));
     let Prepared { target, set, limits, mut warnings } =

@@ -256,6 +256,9 @@ pub(crate) struct Reset {
     /// What the fresh database is copied from: `seed`, or `template DB`
     #[arg(long, num_args = 1..=2, value_names = ["SOURCE", "DB"], required = true)]
     pub(crate) to: Vec<String>,
+    /// Only if the slot was given back and its database is due for a reset
+    #[arg(long)]
+    pub(crate) if_due: bool,
     #[command(flatten)]
     pub(crate) config: ConfigOption,
 }

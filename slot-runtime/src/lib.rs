@@ -12,6 +12,7 @@ pub mod lease;
 pub mod lifecycle;
 mod listening;
 pub mod note;
+pub mod pending_reset;
 pub mod record;
 pub mod sidecar;
 mod state;

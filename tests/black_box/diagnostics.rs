@@ -16,7 +16,8 @@ use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::server::Server;
 use crate::support::{ports, programs, web};
 use crate::{
-    backend_codes, deploy, hazards, install, leases, reset_interrupted, routes_live, stepwise,
+    backend_codes, deploy, hazards, install, leases, release, reset_interrupted, routes_live,
+    stepwise,
 };
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
@@ -1096,6 +1097,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
         ROUTES,
         &[FRONT_PORT],
         deploy::CODES,
+        release::CODES,
     ]
     .concat();
     let mut shown: Vec<Code> = tables.iter().map(|(code, ..)| *code).collect();

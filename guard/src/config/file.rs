@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::deploy::{self, RawDeploy};
 use super::leases::{self, RawLeases};
 use super::lifecycle::{self, RawBackend, RawLifecycle, RawSystemd};
+use super::release::{self, RawRelease};
 use super::sandbox::{RawSandbox, RawSync};
 use super::sidecar::{self, RawSidecar};
 use super::worker::{self, Rule};
@@ -61,6 +62,8 @@ struct File {
     sync: RawSync,
     #[serde(default)]
     deploy: RawDeploy,
+    #[serde(default)]
+    release: RawRelease,
 }
 
 #[derive(Deserialize, Default)]
@@ -152,6 +155,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
     let production_hosts = parse_production_hosts(&file.production.hosts)?;
     let database = parse_database(&file.database, file.production, &slots)?;
     let (admin_password_file, seed_password_file) = parse_service_files(&file.database)?;
+    let released_database = release::parse(&file.release, admin_password_file.is_some())?;
     let password_file =
         file.database.password_file.map(|text| parse_password_file(&text, &slots)).transpose()?;
     let set = parse_set(file.env.set)?;
@@ -179,6 +183,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         web: parse_web(file.web, &slots)?,
         publish,
         deploy: deploy::parse(&file.deploy)?,
+        released_database,
         production_hosts,
         sync,
         slots,

@@ -8,6 +8,7 @@ mod file;
 mod leases;
 mod lifecycle;
 mod publish;
+mod release;
 mod sandbox;
 mod sidecar;
 mod worker;
@@ -27,6 +28,7 @@ pub use deploy::DeployPolicy;
 pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
 pub use publish::Publish;
+pub use release::ReleasedDatabase;
 pub use sidecar::{SidecarMode, SidecarPolicy, SidecarTls};
 
 /// Where slot records, leases and private homes live when nothing is configured.
@@ -67,6 +69,8 @@ pub struct Config {
     pub sync: SyncPolicy,
     /// What the publish flow takes from a worktree.
     pub publish: Publish,
+    /// What becomes of the database of a slot that is given back.
+    pub released_database: ReleasedDatabase,
     /// How long a deploy of production may take.
     pub deploy: DeployPolicy,
     /// Host names of production, which no built frontend may name.

@@ -2002,6 +2002,14 @@ catalogue! {
         bad: "two deploys at once",
         good: "one deploy after the other",
     }
+    ResetDue "SG8821" Busy {
+        summary: "the slot's database still has to be reset",
+        condition: "The slot was released or expired, `[release] reset` is configured, and the reset did not happen or did not succeed yet.",
+        effect: "The next holder would work with the data of the last one.",
+        way_out: "Publish again, or run `slotguard slot reap` or `migrate-runner reset`; each says why a reset fails.",
+        bad: "migrate-runner apply after a release, before the reset",
+        good: "migrate-runner apply after the reset",
+    }
     Internal "SG9001" Internal {
         summary: "a defect of this program",
         condition: "Something that cannot happen did.",

@@ -197,11 +197,19 @@ impl<'a> Progress<'a> {
         self.say("reset.exchanged", timed(None, gap), &words);
     }
 
+    pub(super) fn not_due(&self) {
+        self.say("reset.not_due", Nothing {}, "nothing to do: no reset is due");
+    }
+
     pub(super) fn left_over(&self, database: &str, found: &str) {
         let words = format!("  left over {database} ({found}); the next reset drops it");
         self.say("reset.left_over", LeftOver { database, found }, &words);
     }
 }
+
+/// No details.
+#[derive(Serialize)]
+struct Nothing {}
 
 fn timed(strategy: Option<Strategy>, duration: Duration) -> ResetDetails<'static> {
     ResetDetails { source: None, bytes: None, strategy, duration_ms: Some(duration.as_millis()) }

@@ -11,6 +11,7 @@ use guard::diagnostic::{Code, Denial, shown};
 use guard::provision::{ADMIN_ROLE, DatabaseFacts, SEED_DATABASE, SlotRole, Wanted, old_name};
 use guard::slot::SlotId;
 use guard::stamp::{Kind, Reading, Stamp};
+use slot_runtime::pending_reset;
 use step_report::console::Console;
 
 use super::build::{self, Source};
@@ -41,6 +42,7 @@ pub(crate) async fn reset(
     config: &Config,
     act: &LeasedAct,
     source: &ResetSource,
+    only_if_due: bool,
 ) -> Result<(), Denial> {
     let (started, slot) = (Instant::now(), act.slot());
     let mut interrupt = Interrupt::listen()?;
@@ -52,6 +54,11 @@ pub(crate) async fn reset(
     let admin = build::open(&target).await?;
     lock(&admin, &own.database).await?;
     act.recheck()?;
+    // Under the lock: whoever had it before may have done what was due, and begun to work.
+    if only_if_due && pending_reset::since(&config.roots, slot)?.is_none() {
+        Progress::new(console, slot).not_due();
+        return Ok(());
+    }
     require_own(&admin, own).await?;
     let source = find_source(&admin, config, own, source).await?;
     let progress = Progress::new(console, slot);
@@ -65,6 +72,7 @@ pub(crate) async fn reset(
     progress.copied(built.strategy, started.elapsed());
     let gap = exchange(&target, &admin, &own.database, Some(&own.role)).await?;
     progress.exchanged(gap);
+    pending_reset::done(&config.roots, slot)?;
     if let Err(denial) = build::drop_own(&admin, &old_name(&own.database)).await {
         // The fresh one serves already; the next run drops what is left.
         progress.left_over(&old_name(&own.database), denial.found());

@@ -104,6 +104,16 @@ pub fn read_confirmation(output: &Output) -> Result<Live, Denial> {
     serde_json::from_value(answer).map_err(|error| misunderstood(&error.to_string()))
 }
 
+/// Has a slot's database replaced, if that is due; `to` are the words of `migrate-runner reset --to`.
+///
+/// # Errors
+/// Refuses as `migrate-runner reset` does.
+pub fn reset(slot: SlotId, to: &[&str], loaded: &LoadedConfig) -> Result<(), Denial> {
+    let slot = slot.to_string();
+    let args = [&["reset", "--if-due", "--slot", &slot, "--to"], to].concat();
+    last_object(&ask(&args, loaded, None)?).map(drop)
+}
+
 /// Asks how a cluster differs from what provisioning makes.
 ///
 /// # Errors

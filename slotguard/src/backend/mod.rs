@@ -13,6 +13,7 @@ use guard::io::{LoadedConfig, environment_snapshot, load_config};
 use guard::slot::SlotId;
 use slot_runtime::lease::{self, Acting, Activity, EmbeddedStore, Generation, Mode};
 use slot_runtime::lifecycle::{Backend, KeeperProgram, Locked, Observation, RunningAs, State};
+use slot_runtime::pending_reset;
 use slot_runtime::record::{self, Assignment};
 use slot_runtime::{StateRoot, sidecar};
 use step_report::console::Console;
@@ -82,6 +83,7 @@ impl Desk {
 
     fn start(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
         let acting = self.begin(options.lease, report)?;
+        pending_reset::refuse(&self.loaded.config.roots, self.slot)?;
         let locked = self.backend.lock()?;
         let wanted = self.wanted(options, &acting)?;
         let seen = self.backend.observe()?;
@@ -111,6 +113,7 @@ impl Desk {
 
     fn restart(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {
         let acting = self.begin(options.lease, report)?;
+        pending_reset::refuse(&self.loaded.config.roots, self.slot)?;
         let locked = self.backend.lock()?;
         let wanted = self.wanted(options, &acting)?;
         locked.require_port()?;

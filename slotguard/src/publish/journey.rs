@@ -17,6 +17,7 @@ use slot_runtime::StateRoot;
 use slot_runtime::lease::Generation;
 
 use super::children::{Program, Siblings};
+use super::fresh::FreshDatabase;
 use super::memory::Memory;
 use super::release::{self, StagedRelease, Switched};
 use super::step::Step;
@@ -58,6 +59,13 @@ pub(crate) struct Request<'a> {
     pub(crate) direct_api: bool,
 }
 
+impl Request<'_> {
+    /// Returns the file that a child reads its configuration from.
+    pub(crate) fn config_path(&self) -> Option<String> {
+        self.loaded.source.as_ref().map(|path| path.to_string_lossy().into_owned())
+    }
+}
+
 /// What every receipt holds.
 struct Journey<'a> {
     request: Request<'a>,
@@ -89,7 +97,11 @@ impl<'a> Preflight<'a> {
     ///
     /// # Errors
     /// Stops at the first refusal.
-    pub(crate) fn run(flow: &mut Flow<'_, Step>, request: Request<'a>) -> Result<Self, Stop<Step>> {
+    pub(crate) fn run(
+        flow: &mut Flow<'_, Step>,
+        request: Request<'a>,
+        database: &FreshDatabase,
+    ) -> Result<Self, Stop<Step>> {
         flow.step(Step::Preflight, |teller| {
             let config = &request.loaded.config;
             let worktree = open_worktree(&request.worktree, config)?;
@@ -102,6 +114,10 @@ impl<'a> Preflight<'a> {
             let memory = Memory::read(&state, request.slot, request.worktree.as_str());
             let journey = Journey { request, siblings, worktree, state, memory };
             journey.check_frontend(teller)?;
+            if database.is_planned() {
+                let summary = "the migrations depend on the reset".to_owned();
+                return Ok(((State::Done, summary), Self(journey)));
+            }
             let pending = journey.plan_migrations(teller)?;
             let summary = match pending {
                 None => "no migrations are configured".to_owned(),
@@ -395,7 +411,7 @@ impl Journey<'_> {
     }
 
     fn config(&self) -> Option<String> {
-        self.request.loaded.source.as_ref().map(|path| path.to_string_lossy().into_owned())
+        self.request.config_path()
     }
 
     fn migrations(&self) -> Option<String> {

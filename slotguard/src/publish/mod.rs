@@ -3,6 +3,7 @@
 mod children;
 mod fingerprint;
 pub(crate) mod free_page;
+mod fresh;
 mod html;
 mod journey;
 mod memory;
@@ -28,6 +29,7 @@ use step_report::exit::ExitStatus;
 use crate::flow::{Flow, State, StepReport, Stop};
 use crate::options::Publish;
 use crate::{artifacts, interrupt};
+use fresh::FreshDatabase;
 use journey::{Preflight, Ready, Request};
 use step::Step;
 
@@ -137,7 +139,7 @@ fn publish(
         verdict: if refusal.is_some() { "denied" } else { "allowed" },
         outcome,
         worktree: worktree.as_str(),
-        database_schema: standing(reports, &[Step::Migration]),
+        database_schema: standing(reports, &[Step::DatabaseReset, Step::Migration]),
         backend: standing(reports, &[Step::BackendRestart, Step::BackendReadiness]),
         frontend: standing(reports, &[Step::FrontendSwitch]),
         duration_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
@@ -199,7 +201,8 @@ fn request<'a>(options: &'a Publish, prepared: &'a Prepared) -> Result<Request<'
 }
 
 fn travel(flow: &mut Flow<'_, Step>, request: Request<'_>) -> Result<Ready, Stop<Step>> {
-    Preflight::run(flow, request)?
+    let database = FreshDatabase::obtain(flow, &request)?;
+    Preflight::run(flow, request, &database)?
         .sync(flow)?
         .stage(flow)?
         .migrate(flow)?
@@ -245,7 +248,7 @@ fn judge(flow: &Flow<'_, Step>, result: &Result<Ready, Stop<Step>>) -> (Outcome,
 
 /// Says what to do; applied migrations are not undone, so that is said as well.
 fn next_action(reports: &[StepReport<Step>], denial: &Denial) -> String {
-    let schema = standing(reports, &[Step::Migration]);
+    let schema = standing(reports, &[Step::DatabaseReset, Step::Migration]);
     let backend = standing(reports, &[Step::BackendRestart, Step::BackendReadiness]);
     let help = denial.next_step();
     match (schema, backend) {

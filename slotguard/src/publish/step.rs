@@ -10,6 +10,8 @@ use crate::flow::FlowStep;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
+    /// The database of a slot that was given back is replaced; only if that is due.
+    DatabaseReset,
     /// Everything is checked, nothing is changed.
     Preflight,
     /// The branch's dependencies, by the branch's own code, confined.
@@ -32,6 +34,7 @@ impl Step {
     /// Returns the name as it stands in JSON and in the names of artifacts.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::DatabaseReset => "database-reset",
             Self::Preflight => "preflight",
             Self::DependencySync => "dependency-sync",
             Self::FrontendStage => "frontend-stage",
@@ -58,7 +61,8 @@ impl fmt::Display for Step {
 mod tests {
     use super::*;
 
-    const ALL: [Step; 8] = [
+    const ALL: [Step; 9] = [
+        Step::DatabaseReset,
         Step::Preflight,
         Step::DependencySync,
         Step::FrontendStage,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use guard::config::show_time;
+use guard::config::{Config, show_time};
 use guard::diagnostic::{Code, Denial};
 use guard::slot::SlotId;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use step_report::console::{Console, Format};
 use step_report::event::Event;
 use step_report::exit::ExitStatus;
 
+use super::fresh::Database;
 use super::options::{Claim, Release, Renew};
 use super::{Desk, now, stop};
 
@@ -37,17 +38,34 @@ struct Said<'a> {
     expires_in_s: u64,
     /// The generation of the expired lease that was ended for this one.
     ended: Option<Generation>,
+    /// What becomes of the database, where the slot was freed.
+    database: Option<Database>,
+}
+
+/// What was done.
+#[derive(Default, Clone, Copy)]
+struct Done {
+    outcome: &'static str,
+    ended: Option<Generation>,
+    database: Option<Database>,
+}
+
+impl Done {
+    /// Says what becomes of the database of a slot that was freed.
+    fn freeing(config: &Config) -> Self {
+        Self { database: Some(Database::of(config)), ..Self::default() }
+    }
 }
 
 /// Claims a slot, waiting for it where that was asked for.
 pub(super) fn claim(console: &Console, options: &Claim) -> Result<ExitStatus, Denial> {
     let desk = Desk::open(&options.config)?;
-    let slot = desk.config.slot(&options.slot.slot)?;
+    let slot = desk.config().slot(&options.slot.slot)?;
     let purpose = options.purpose.as_deref();
     let request = Request {
         owner: Label::parse("owner", &options.owner)?,
         purpose: purpose.map(|text| Label::parse("purpose", text)).transpose()?,
-        term: desk.config.leases.term(options.term.term.as_deref())?,
+        term: desk.config().leases.term(options.term.term.as_deref())?,
     };
     let claimed = if options.wait {
         let until = Instant::now() + options.timeout.unwrap_or(LONG_WAIT);
@@ -56,7 +74,11 @@ pub(super) fn claim(console: &Console, options: &Claim) -> Result<ExitStatus, De
         claim_once(&desk, slot, &request, options.timeout.unwrap_or(SHORT_WAIT))?
     };
     let ended = claimed.ended.map(|lease| lease.generation);
-    say(console, slot, "claimed", &claimed.lease, ended);
+    let done = match ended {
+        None => Done::default(),
+        Some(_) => Done::freeing(desk.config()),
+    };
+    say(console, slot, Done { outcome: "claimed", ended, ..done }, &claimed.lease);
     if console.format() == Format::Human {
         console
             .note(&format!("  every act on {slot} shows it: --lease {}", claimed.lease.generation));
@@ -71,7 +93,7 @@ fn claim_once(
     wait: Duration,
 ) -> Result<Claimed, Denial> {
     let patience = Patience { clock: now, wait };
-    let stop = &mut stop::stopper(&desk.config);
+    let stop = &mut stop::stopper(desk.config());
     lease::claim(&desk.store, slot, request.clone(), &patience, stop)
 }
 
@@ -113,31 +135,27 @@ fn say_waiting(console: &Console, slot: SlotId, denial: &Denial) {
 /// Renews a lease.
 pub(super) fn renew(console: &Console, options: &Renew) -> Result<ExitStatus, Denial> {
     let desk = Desk::open(&options.config)?;
-    let slot = desk.config.slot(&options.slot.slot)?;
-    let term = desk.config.leases.term(options.term.term.as_deref())?;
+    let slot = desk.config().slot(&options.slot.slot)?;
+    let term = desk.config().leases.term(options.term.term.as_deref())?;
     let patience = Patience { clock: now, wait: SHORT_WAIT };
     let lease = lease::renew(&desk.store, slot, options.lease.lease, term, &patience)?;
-    say(console, slot, "renewed", &lease, None);
+    say(console, slot, Done { outcome: "renewed", ..Done::default() }, &lease);
     Ok(ExitStatus::Done)
 }
 
 /// Releases a lease.
 pub(super) fn release(console: &Console, options: &Release) -> Result<ExitStatus, Denial> {
     let desk = Desk::open(&options.config)?;
-    let slot = desk.config.slot(&options.slot.slot)?;
-    let stop = &mut stop::stopper(&desk.config);
+    let slot = desk.config().slot(&options.slot.slot)?;
+    let stop = &mut stop::stopper(desk.config());
     let lease = lease::release(&desk.store, slot, options.lease.lease, options.timeout, stop)?;
-    say(console, slot, "released", &lease, None);
+    let done = Done::freeing(desk.config());
+    say(console, slot, Done { outcome: "released", ..done }, &lease);
     Ok(ExitStatus::Done)
 }
 
-fn say(
-    console: &Console,
-    slot: SlotId,
-    outcome: &'static str,
-    lease: &Lease,
-    ended: Option<Generation>,
-) {
+fn say(console: &Console, slot: SlotId, done: Done, lease: &Lease) {
+    let Done { outcome, ended, database } = done;
     let left = lease.expires_at.since(Moment::from(now()));
     if console.format() == Format::Json {
         console.object(&Said {
@@ -151,12 +169,16 @@ fn say(
             expires_at: lease.expires_at.to_string(),
             expires_in_s: left.as_secs(),
             ended,
+            database,
         });
         return;
     }
     let Lease { generation, owner, expires_at, .. } = lease;
     if let Some(ended) = ended {
         console.note(&format!("{slot}: generation {ended} had expired and was ended"));
+    }
+    if let Some(database) = database {
+        console.note(&format!("{slot}: {}", database.words()));
     }
     match outcome {
         "released" => console.line(&format!("{slot}: released, generation {generation}")),

@@ -36,7 +36,7 @@ pub(super) fn run(console: &Console, options: &List) -> Result<ExitStatus, Denia
     let desk = Desk::open(&options.config)?;
     let now = Moment::from(now());
     let row = |slot| desk.store.read(slot).map(|standing| row(slot, &standing, now));
-    let slots = desk.config.slots().iter().map(row).collect::<Result<Vec<Row>, Denial>>()?;
+    let slots = desk.config().slots().iter().map(row).collect::<Result<Vec<Row>, Denial>>()?;
     match console.format() {
         Format::Json => console.object(&Leases { schema: "slotguard.leases/1", slots }),
         Format::Human => table(&slots).iter().for_each(|line| console.line(line)),

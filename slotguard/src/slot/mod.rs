@@ -1,5 +1,6 @@
 //! `slotguard slot`: who holds a slot, and until when.
 
+mod fresh;
 mod hold;
 mod list;
 mod options;
@@ -10,7 +11,7 @@ use std::time::SystemTime;
 
 use guard::config::Config;
 use guard::diagnostic::Denial;
-use guard::io::{environment_snapshot, load_config};
+use guard::io::{LoadedConfig, environment_snapshot, load_config};
 use slot_runtime::lease::EmbeddedStore;
 use step_report::cli::ConfigOption;
 use step_report::console::Console;
@@ -33,16 +34,20 @@ pub(crate) fn run(console: &Console, command: &SlotCommand) -> ExitStatus {
 
 /// The configuration and the leases that it leads to.
 struct Desk {
-    config: Config,
+    loaded: LoadedConfig,
     store: EmbeddedStore,
 }
 
 impl Desk {
     fn open(option: &ConfigOption) -> Result<Self, Denial> {
         let environment = environment_snapshot()?;
-        let config = load_config(option.config.as_deref(), &environment)?.config;
-        let store = EmbeddedStore::new(&config.roots);
-        Ok(Self { config, store })
+        let loaded = load_config(option.config.as_deref(), &environment)?;
+        let store = EmbeddedStore::new(&loaded.config.roots);
+        Ok(Self { loaded, store })
+    }
+
+    fn config(&self) -> &Config {
+        &self.loaded.config
     }
 }
 

@@ -3,13 +3,13 @@
 use guard::diagnostic::Denial;
 use guard::slot::SlotId;
 use serde::Serialize;
-use slot_runtime::lease::{self, Lease, Patience, Reaped};
+use slot_runtime::lease::{self, Lease, LeaseStore as _, Patience, Reaped};
 use step_report::console::{Console, Format};
 use step_report::event::Event;
 use step_report::exit::ExitStatus;
 
 use super::options::Reap;
-use super::{Desk, now, stop};
+use super::{Desk, fresh, now, stop};
 
 /// What became of every slot.
 #[derive(Default, Serialize)]
@@ -17,11 +17,14 @@ struct Said {
     schema: &'static str,
     freed: Vec<SlotId>,
     ends_soon: Vec<SlotId>,
-    not_freed: Vec<NotFreed>,
+    not_freed: Vec<Not>,
+    /// Slots whose database was due for a reset and has had it.
+    reset: Vec<SlotId>,
+    not_reset: Vec<Not>,
 }
 
 #[derive(Serialize)]
-struct NotFreed {
+struct Not {
     slot: SlotId,
     #[serde(flatten)]
     denial: Denial,
@@ -32,9 +35,9 @@ pub(super) fn run(console: &Console, options: &Reap) -> Result<ExitStatus, Denia
     let desk = Desk::open(&options.config)?;
     let patience = Patience { clock: now, wait: options.timeout };
     let mut said = Said { schema: "slotguard.reap/1", ..Said::default() };
-    for slot in desk.config.slots().iter() {
-        let stop = &mut stop::stopper(&desk.config);
-        match lease::reap(&desk.store, slot, desk.config.leases.warn_before, &patience, stop) {
+    for slot in desk.config().slots().iter() {
+        let stop = &mut stop::stopper(desk.config());
+        match lease::reap(&desk.store, slot, desk.config().leases.warn_before, &patience, stop) {
             Ok(Reaped::Nothing) => {}
             Ok(Reaped::EndsSoon(lease)) => {
                 say(console, slot, "lease.ends_soon", "ends soon", &lease);
@@ -44,18 +47,37 @@ pub(super) fn run(console: &Console, options: &Reap) -> Result<ExitStatus, Denia
                 say(console, slot, "lease.freed", "expired and was freed", &lease);
                 said.freed.push(slot);
             }
-            Err(denial) => said.not_freed.push(NotFreed { slot, denial }),
+            Err(denial) => said.not_freed.push(Not { slot, denial }),
+        }
+        // Where somebody holds the slot, the next publish does it.
+        match reset_where_free(slot, &desk) {
+            Ok(false) => {}
+            Ok(true) => {
+                said.reset.push(slot);
+                if console.format() == Format::Human {
+                    console.line(&format!("{slot}: the database was reset"));
+                }
+            }
+            Err(denial) => said.not_reset.push(Not { slot, denial }),
         }
     }
-    let status = said.not_freed.first().map_or(ExitStatus::Done, |not| not.denial.code().into());
+    let mut not_done = said.not_freed.iter().chain(&said.not_reset);
+    let status = not_done.next().map_or(ExitStatus::Done, |not| not.denial.code().into());
     match console.format() {
         Format::Json => console.object(&said),
         Format::Human => {
-            let refuse = |not: &NotFreed| console.refuse(None, &not.denial);
-            said.not_freed.iter().map(refuse).for_each(drop);
+            let refuse = |not: &Not| console.refuse(None, &not.denial);
+            said.not_freed.iter().chain(&said.not_reset).map(refuse).for_each(drop);
         }
     }
     Ok(status)
+}
+
+fn reset_where_free(slot: SlotId, desk: &Desk) -> Result<bool, Denial> {
+    if desk.store.read(slot)?.lease().is_some() {
+        return Ok(false);
+    }
+    fresh::reset_if_due(slot, &desk.loaded)
 }
 
 fn say(console: &Console, slot: SlotId, event: &str, words: &str, lease: &Lease) {

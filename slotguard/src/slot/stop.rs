@@ -1,4 +1,5 @@
-//! Stopping a slot's backend before the slot is freed, and saying so on its frontend.
+//! Ending a slot before it is freed: its backend stops, its database is due for a reset, and its
+//! frontend says that it is free.
 
 use guard::config::Config;
 use guard::diagnostic::Denial;
@@ -6,6 +7,7 @@ use guard::slot::SlotId;
 use slot_runtime::lifecycle::Backend;
 use slot_runtime::{StateRoot, record};
 
+use super::fresh;
 use crate::publish::free_page;
 
 /// Returns what ends a slot: it takes no admission, since whoever frees a slot calls it.
@@ -17,6 +19,8 @@ pub(super) fn stopper(config: &Config) -> impl FnMut(SlotId) -> Result<(), Denia
         if record::find(&state, slot)?.is_some() {
             Backend::open(&state, slot, &config.lifecycle)?.lock()?.stop()?;
         }
+        // Before the slot is free: whoever gets it must not find the data that is there now.
+        fresh::schedule(slot, config)?;
         // The slot is freed in any case: its page is the lesser harm.
         let shown = config.web.root(slot).and_then(|root| free_page::show(slot, &root));
         if let Err(denial) = shown {

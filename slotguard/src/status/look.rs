@@ -10,7 +10,7 @@ use guard::slot::SlotId;
 use serde::Serialize;
 use slot_runtime::lease::{EmbeddedStore, Generation, Lease, LeaseStore as _, Moment};
 use slot_runtime::lifecycle::{Backend, HealthState, State};
-use slot_runtime::{StateRoot, record};
+use slot_runtime::{StateRoot, pending_reset, record};
 
 use super::branch;
 use crate::artifacts::{self, Past};
@@ -88,6 +88,8 @@ pub(crate) struct DatabaseSeen {
     pub(crate) name: String,
     pub(crate) identity: Identity,
     pub(crate) oid: Option<u32>,
+    /// Since when it has to be reset, if it has.
+    pub(crate) reset_due: Option<String>,
     pub(crate) problem: Option<Denial>,
 }
 
@@ -208,6 +210,11 @@ impl DatabaseSeen {
             Some(Ok(live)) => (Identity::Unstamped, Some(live.oid), None),
             Some(Err(problem)) => (Identity::Refused, None, Some(problem)),
         };
-        Self { name: slot.database_name(), identity, oid, problem }
+        // What cannot be read is due as well, and is the greater problem.
+        let (reset_due, problem) = match pending_reset::since(&loaded.config.roots, slot) {
+            Ok(since) => (since, problem),
+            Err(unreadable) => (None, Some(unreadable)),
+        };
+        Self { name: slot.database_name(), identity, oid, reset_due, problem }
     }
 }

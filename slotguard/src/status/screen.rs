@@ -7,7 +7,7 @@ use guard::diagnostic::{Denial, shown};
 use slot_runtime::lease::Moment;
 use slot_runtime::lifecycle::{HealthState, State};
 
-use super::look::{FrontendSeen, Identity, LeaseSeen, SlotStatus};
+use super::look::{DatabaseSeen, FrontendSeen, Identity, LeaseSeen, SlotStatus};
 use crate::columns;
 
 const HEAD: [&str; 7] =
@@ -46,7 +46,7 @@ fn row(status: &SlotStatus, now: SystemTime) -> [String; 7] {
         or_dash(branch.clone()),
         backend_words(backend.state, backend.health, backend.pid),
         frontend_words(frontend),
-        identity_words(database.identity).to_owned(),
+        database_words(database),
         or_dash(last),
     ];
     cells.map(|cell| short(&cell))
@@ -100,11 +100,13 @@ fn frontend_words(frontend: &FrontendSeen) -> String {
     format!("{release}, {served}")
 }
 
-fn identity_words(identity: Identity) -> &'static str {
-    match identity {
+fn database_words(database: &DatabaseSeen) -> String {
+    let identity = match database.identity {
         Identity::Stamped => "stamped",
         Identity::Unstamped => "no stamp",
         Identity::Refused => "refused",
         Identity::NotAsked => "not asked",
-    }
+    };
+    let due = if database.reset_due.is_some() { ", reset due" } else { "" };
+    format!("{identity}{due}")
 }
