@@ -129,6 +129,8 @@ fn lc_2_the_installed_units_refuse_run_and_free_as_they_say() {
         ("reaper.Result", "success"),
         ("reaper.ExecMainStatus", "0"),
         ("reaped.\"standing\"", "\"unclaimed\""),
+        ("reaped.page", "1"),
+        ("reaped.kept", "<html>published</html>"),
         ("timer.ActiveState", "active"),
     ]);
     // The backend has pulled them in.

@@ -81,9 +81,10 @@ systemctl stop slot-backend@preview-2.service
 
 # The front, under the contract's name, from a release that root has published.
 web=/srv/oroboros/current/infra/web-preview-1
-mkdir -p "$web/releases/1"
-echo '<html>published</html>' >"$web/releases/1/index.html"
-ln -s releases/1 "$web/current"
+release=releases/0123456789abcdef01234567
+mkdir -p "$web/$release"
+echo '<html>published</html>' >"$web/$release/index.html"
+ln -s "$release" "$web/current"
 systemctl start ouroboros-web@preview1.service
 settled ouroboros-web@preview1.service
 show front ouroboros-web@preview1.service
@@ -122,6 +123,8 @@ sleep 2
 systemctl start slotguard-reaper.service
 show reaper slotguard-reaper.service
 echo "reaped.$("$slotguard" slot list --format json | tr ',' '\n' | grep -m1 '"standing"' | tr ':' '=')"
+echo "reaped.page=$(grep -c '<h1>preview-1 is free' "$web/current/index.html")"
+echo "reaped.kept=$(cat "$web/$release/index.html")"
 systemctl start slotguard-reaper.timer
 show timer slotguard-reaper.timer
 echo end.reached=yes

@@ -111,7 +111,7 @@ pub fn read_confirmation(output: &Output) -> Result<Live, Denial> {
 pub fn reset(slot: SlotId, to: &[&str], loaded: &LoadedConfig) -> Result<(), Denial> {
     let slot = slot.to_string();
     let args = [&["reset", "--if-due", "--slot", &slot, "--to"], to].concat();
-    last_object(&ask(&args, loaded, None)?).map(drop)
+    last_object(&ask(question(&args, loaded)?, None)?).map(drop)
 }
 
 /// Asks how a cluster differs from what provisioning makes.

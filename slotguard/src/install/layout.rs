@@ -11,6 +11,9 @@ const PROGRAMS: &str = "/usr/local/bin/";
 /// The state root as the texts name it.
 const STATE: &str = "/var/lib/slotguard/state";
 
+/// Where the installing environment says that frontends lie.
+pub(super) const WEB_ROOT_VARIABLE: &str = "WORKER_PREVIEW_WEB_ROOT_TEMPLATE";
+
 const UNITS: &str = "/etc/systemd/system";
 
 /// The configuration that an installation starts with.
@@ -39,6 +42,10 @@ pub(super) struct Paths {
     pub(super) scripts: AbsolutePath,
     /// The state root.
     pub(super) state: AbsolutePath,
+    /// Where each slot's frontend lies.
+    pub(super) web_roots: Vec<AbsolutePath>,
+    /// The artifact root, if there is one.
+    pub(super) artifact: Option<AbsolutePath>,
 }
 
 impl Paths {
@@ -48,8 +55,9 @@ impl Paths {
     /// Refuses a path with a blank, a `%` or anything else that is special there.
     pub(super) fn require_plain(&self) -> Result<(), Denial> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
-        let paths = [&self.programs, &self.scripts, &self.state];
-        match paths.iter().find(|path| !path.as_str().bytes().all(plain)) {
+        let own = [&self.programs, &self.scripts, &self.state];
+        let mut paths = own.into_iter().chain(&self.web_roots).chain(&self.artifact);
+        match paths.find(|path| !path.as_str().bytes().all(plain)) {
             None => Ok(()),
             Some(path) => Err(Denial::new(
                 Code::InstallPath,
@@ -71,6 +79,8 @@ const SLOT_LIMITS: &str =
     include_str!("../../../deploy/systemd/slotguard-preview-.slice.d/limits.conf");
 const REAPER: &str = include_str!("../../../deploy/systemd/slotguard-reaper.service");
 const REAPER_TIMER: &str = include_str!("../../../deploy/systemd/slotguard-reaper.timer");
+const REAPER_PLACES: &str = include_str!("../../../deploy/systemd/reaper-places.conf");
+const REAPER_RESET: &str = include_str!("../../../deploy/systemd/reaper-reset.conf");
 const USERS: &str = include_str!("../../../deploy/sysusers.d/slotguard.conf");
 const DIRECTORIES: &str = include_str!("../../../deploy/tmpfiles.d/slotguard.conf");
 const START_CONFIG: &str = include_str!("../../../deploy/config/slotguard.toml");
@@ -93,6 +103,10 @@ pub(super) struct Extras {
     pub(super) url_files: bool,
     /// Backends reach their database by a sidecar of each slot.
     pub(super) sidecar: bool,
+    /// The addresses of the databases, where the reaper resets what was given back.
+    pub(super) reset_addresses: Option<Vec<String>>,
+    /// The template of the web roots, where the installing environment says it and not the file.
+    pub(super) web_root_template: Option<String>,
 }
 
 /// Lists every file of an installation for these slots.
@@ -123,6 +137,8 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths, extras: &Extras) -> Vec<File
     if extras.sidecar {
         files.extend(sidecar(slots));
     }
+    files.push(reaper_places(paths, extras.web_root_template.as_deref()));
+    files.extend(extras.reset_addresses.as_deref().map(reaper_reset));
     files.extend(SCRIPTS.iter().map(|script| script.file(paths)));
     for file in &mut files {
         file.content = file
@@ -135,6 +151,24 @@ pub(super) fn files(slots: &SlotSet, paths: &Paths, extras: &Extras) -> Vec<File
 
 fn file(path: String, content: String) -> File {
     File { path, mode: 0o644, content, keeps_existing: false }
+}
+
+/// The reaper may write where the page of a freed slot is shown, and nowhere else beside the state.
+fn reaper_places(paths: &Paths, template: Option<&str>) -> File {
+    let mut content = REAPER_PLACES.to_owned();
+    for path in paths.web_roots.iter().chain(&paths.artifact) {
+        content.push_str(&format!("ReadWritePaths=-{}\n", path.as_str()));
+    }
+    if let Some(template) = template {
+        content.push_str(&format!("Environment={WEB_ROOT_VARIABLE}={template}\n"));
+    }
+    file(format!("{UNITS}/slotguard-reaper.service.d/places.conf"), content)
+}
+
+fn reaper_reset(addresses: &[String]) -> File {
+    let allowed = format!("IPAddressAllow={}\n", addresses.join(" "));
+    let path = format!("{UNITS}/slotguard-reaper.service.d/reset.conf");
+    file(path, format!("{REAPER_RESET}{allowed}"))
 }
 
 /// The port is computed from the slot.
@@ -280,11 +314,19 @@ mod tests {
             programs: path("/opt/slotguard/bin"),
             scripts: path("/srv/app/scripts"),
             state: path("/srv/state"),
+            web_roots: vec![path("/srv/web-1"), path("/srv/web-3")],
+            artifact: Some(path("/srv/artifacts")),
         }
     }
 
     fn everything() -> Extras {
-        Extras { database_ports: Some(vec![5432, 5433]), url_files: true, sidecar: true }
+        Extras {
+            database_ports: Some(vec![5432, 5433]),
+            url_files: true,
+            sidecar: true,
+            reset_addresses: Some(vec!["127.0.0.1".to_owned()]),
+            web_root_template: Some("/srv/web-{slot}".to_owned()),
+        }
     }
 
     fn content(name: &str) -> String {
@@ -356,6 +398,23 @@ mod tests {
     }
 
     #[test]
+    fn the_reaper_may_write_to_web_roots_and_artifacts_and_reach_the_database_it_resets() {
+        let places = content("slotguard-reaper.service.d/places.conf");
+        for line in [
+            "ReadWritePaths=-/srv/web-1\n",
+            "ReadWritePaths=-/srv/web-3\n",
+            "ReadWritePaths=-/srv/artifacts\n",
+            "Environment=WORKER_PREVIEW_WEB_ROOT_TEMPLATE=/srv/web-{slot}\n",
+        ] {
+            assert!(places.contains(line), "{places}");
+        }
+        assert!(content("reaper.service.d/reset.conf").ends_with("IPAddressAllow=127.0.0.1\n"));
+        let without = files(&SlotSet::default(), &paths(), &Extras::default());
+        assert!(!without.iter().any(|file| file.path.ends_with("reset.conf")));
+        assert!(!without.iter().any(|file| file.content.contains("Environment=WORKER")));
+    }
+
+    #[test]
     fn the_configuration_to_start_with_is_accepted() {
         let config = Config::parse(&content("slotguard.toml")).unwrap();
         assert_eq!(config.slots().to_string(), "preview-1,preview-3");
@@ -365,6 +424,8 @@ mod tests {
     #[test]
     fn a_path_that_means_something_else_in_a_unit_is_refused() {
         assert!(paths().require_plain().is_ok());
+        let odd = vec![AbsolutePath::parse("/srv/web 1").unwrap()];
+        assert!(Paths { web_roots: odd, ..paths() }.require_plain().is_err());
         for odd in ["/srv/a b", "/srv/%i", "/srv/$x", "/srv/\"x", "/srv/ä"] {
             let scripts = AbsolutePath::parse(odd).unwrap();
             let denial = Paths { scripts, ..paths() }.require_plain().unwrap_err();

@@ -19,7 +19,7 @@ use serde::Serialize;
 use step_report::console::{Console, Format};
 use step_report::exit::ExitStatus;
 
-use layout::{CONFIG, Extras, Paths};
+use layout::{CONFIG, Extras, Paths, WEB_ROOT_VARIABLE};
 use manifest::Manifest;
 use plan::{Deed, Plan, Step};
 use tree::Tree;
@@ -107,11 +107,18 @@ fn done(console: &Console, outcome: Result<(), Denial>) -> ExitStatus {
 fn do_install(console: &Console, options: &Install) -> Result<(), Denial> {
     let environment = environment_snapshot()?;
     let tree = options.place.tree()?;
+    let scripts = scripts(options.scripts.as_deref(), &environment)?;
     let config = configured(&options.place.root, &environment)?;
     let paths = Paths {
         programs: programs(options.programs.as_deref())?,
-        scripts: scripts(options.scripts.as_deref(), &environment)?,
+        scripts,
         state: config.roots.state.clone(),
+        web_roots: config
+            .slots()
+            .iter()
+            .map(|slot| config.web.root(slot))
+            .collect::<Result<_, _>>()?,
+        artifact: config.roots.artifact.clone(),
     };
     paths.require_plain()?;
     let sidecar = config.sidecar.enabled;
@@ -119,7 +126,16 @@ fn do_install(console: &Console, options: &Install) -> Result<(), Denial> {
         return Err(refuse_url_files());
     }
     let database_ports = options.nftables.then(|| database_ports(&config)).transpose()?;
-    let extras = Extras { database_ports, url_files: options.url_files, sidecar };
+    let extras = Extras {
+        database_ports,
+        url_files: options.url_files,
+        sidecar,
+        reset_addresses: reset_addresses(&config),
+        web_root_template: environment.value(WEB_ROOT_VARIABLE).map(|value| {
+            // Accepted with the configuration, and plain for every slot.
+            String::from_utf8_lossy(value).into_owned()
+        }),
+    };
     let files = layout::files(config.slots(), &paths, &extras);
     let before = Manifest::read(&tree)?;
     let plan = plan::install(&tree, &files, before.as_ref())?;
@@ -166,7 +182,9 @@ fn configured(root: &Path, environment: &Environment) -> Result<Config, Denial> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut config = Config::default();
             config.reconcile_slots(environment.value("SLOT_IDS_CSV"))?;
-            Config::parse(&layout::start_config(config.slots()).content)
+            let mut config = Config::parse(&layout::start_config(config.slots()).content)?;
+            config.reconcile_worker_variables(environment)?;
+            Ok(config)
         }
         _ => Ok(load_config(Some(&path), environment)?.config),
     }
@@ -202,6 +220,18 @@ fn database_ports(config: &Config) -> Result<Vec<u16>, Denial> {
         ));
     }
     Ok(ports)
+}
+
+/// Returns where the reaper must be able to connect to, if it resets databases at all.
+fn reset_addresses(config: &Config) -> Option<Vec<String>> {
+    config.released_database.reset_to()?;
+    let endpoints = config.database.endpoints.iter();
+    let mut addresses: Vec<String> =
+        endpoints.map(|endpoint| endpoint.host.to_string().replace(['[', ']'], "")).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    // An endpoint that is not pinned is one of loopback.
+    Some(if addresses.is_empty() { vec!["localhost".to_owned()] } else { addresses })
 }
 
 fn programs(option: Option<&str>) -> Result<AbsolutePath, Denial> {
