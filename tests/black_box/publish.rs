@@ -87,6 +87,19 @@ fn dg_5_dg_6_dg_8_dg_9_what_each_step_said_is_kept() {
         assert!(events.contains(&format!("\"step\":\"{step}\"")), "{step}");
     }
     assert!(events.contains("migration.applied"), "the output of the migration is kept");
+    for (step, said) in [
+        ("frontend-stage", "\"release\""),
+        ("dependency-sync", "skipped"),
+        ("migration", "migration.applied"),
+        ("backend-restart", "\"outcome\":\"restarted\""),
+        ("backend-readiness", "\"state\":\"healthy\""),
+        ("readiness", "\"port\":3101"),
+    ] {
+        let own = read(&format!("{step}.log"));
+        assert!(own.contains(said), "{step}: {own}");
+        let end: Value = serde_json::from_str(own.lines().last().unwrap()).unwrap();
+        assert_eq!(end["step"], step);
+    }
     let report: Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(report["outcome"], "published");
     let page = read("report.html");
@@ -306,6 +319,33 @@ fn lc_10_a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free(
 }
 
 #[test]
+fn dg_2_dg_8_a_restart_outside_a_publish_leaves_its_own_and_the_number_is_held() {
+    let bench = Bench::new().serving();
+    bench.publish(&[]).run();
+    let restarted = summary(bench.backend("restart").run().accepted());
+    let artifact = PathBuf::from(restarted["artifact"].as_str().unwrap());
+    let read = |name: &str| std::fs::read_to_string(artifact.join(name)).unwrap();
+    let report: Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!((&report["verb"], &report["outcome"]), (&"restart".into(), &"restarted".into()));
+    assert!(read("backend.log").contains("a run begins at"), "{}", read("backend.log"));
+    assert!(bench.backend("status").run().objects()[0].get("artifact").is_none());
+
+    let place = &bench.server.place;
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let few = text.replace("[publish]\n", "[publish]\nkeep_artifacts = 2\n");
+    place.write("slotguard.toml", 0o600, &few);
+    let count = || std::fs::read_dir(place.path("artifacts/preview-1")).unwrap().count();
+    assert!(count() > 2);
+    bench.backend("restart").run().accepted();
+    assert_eq!(count(), 2);
+    let migrations = place.text("previews/feature/migrations");
+    bench.server.migrate("apply", 1, &migrations).run().accepted();
+    assert_eq!(count(), 3, "another program leaves the old ones");
+    bench.slot("reap", &[]).run().accepted();
+    assert_eq!(count(), 2);
+}
+
+#[test]
 fn artifacts_are_listed_shown_and_kept_in_number() {
     let bench = Bench::new();
     let place = &bench.server.place;
@@ -323,7 +363,22 @@ fn artifacts_are_listed_shown_and_kept_in_number() {
     assert!(list.iter().all(|one| one["step"] == "publish" && one["outcome"] == "planned"));
     let name = list[0]["name"].as_str().unwrap();
     let shown = summary(&artifacts(&["show", "--slot", "preview-1", name]));
-    assert_eq!(shown["files"], serde_json::json!(["events.jsonl", "report.html", "report.json"]));
+    assert_eq!(
+        shown["files"],
+        serde_json::json!([
+            "backend-readiness.log",
+            "backend-restart.log",
+            "dependency-sync.log",
+            "events.jsonl",
+            "frontend-stage.log",
+            "frontend-switch.log",
+            "migration.log",
+            "preflight.log",
+            "readiness.log",
+            "report.html",
+            "report.json",
+        ])
+    );
     assert_eq!(shown["report"]["outcome"], "planned");
     for bad in ["gone", "../preview-1", ".."] {
         artifacts(&["show", "--slot", "preview-1", bad]).denied(Code::PathMissing);

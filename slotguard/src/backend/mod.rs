@@ -19,7 +19,7 @@ use slot_runtime::{StateRoot, sidecar};
 use step_report::console::Console;
 use step_report::exit::ExitStatus;
 
-use crate::{ask, sibling};
+use crate::{artifacts, ask, sibling};
 use options::{Start, Stop, Target, Verb};
 use report::{Outcome, Report};
 
@@ -38,6 +38,10 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
         Ok(desk) => desk,
         Err(denial) => return console.refuse(Some(&target.slot), &denial),
     };
+    let changes = matches!(&options.verb, Verb::Start(_) | Verb::Restart(_) | Verb::Stop(_));
+    if changes && let Err(denial) = desk.begin_artifact(console, verb) {
+        return console.refuse(Some(&target.slot), &denial);
+    }
     let mut report = Report::new(desk.slot, verb, desk.loaded.config.lifecycle.manager);
     let done = match &options.verb {
         Verb::Start(start) => desk.start(start, &mut report),
@@ -53,7 +57,15 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
     if verb == "status" || denial.is_some() && report.outcome.is_some() {
         report.log = desk.backend.last_lines();
     }
-    report.say(console, denial)
+    if changes {
+        console.attach("backend.log", &desk.backend.last_lines().join("\n"));
+    }
+    let status = report.say(console, denial);
+    if changes {
+        let config = &desk.loaded.config;
+        artifacts::keep_newest(config, &desk.slot.to_string(), config.publish.keep_artifacts);
+    }
+    status
 }
 
 /// Everything that the verbs of one slot work with.
@@ -79,6 +91,11 @@ impl Desk {
         let keeper = KeeperProgram { program: sibling::beside("slotguard")?, config };
         let backend = Backend::open(&state, slot, &loaded.config.lifecycle)?;
         Ok(Self { slot, loaded, state, backend, keeper })
+    }
+
+    /// What changes the backend leaves something behind, inside of a publish or not.
+    fn begin_artifact(&self, console: &Console, verb: &str) -> Result<(), Denial> {
+        console.begin(&self.loaded.config.roots, self.slot, &format!("backend-{verb}"))
     }
 
     fn start(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {

@@ -9,7 +9,7 @@ use slot_runtime::lifecycle::{
     FreePort, Freed, Health, LastExit, Observation, RunningAs, State, Unit,
 };
 use slot_runtime::record::SlotRecord;
-use step_report::console::{Console, Format};
+use step_report::console::{Console, refuse_on_stderr};
 use step_report::exit::ExitStatus;
 
 const SCHEMA: &str = "slotguard.backend/1";
@@ -132,15 +132,14 @@ impl Report {
     /// Says it, with the refusal if there is one, and returns the status that goes with it.
     pub(super) fn say(mut self, console: &Console, denial: Option<Denial>) -> ExitStatus {
         let status = denial.as_ref().map_or(ExitStatus::Done, |denial| denial.code().into());
-        if console.format() == Format::Json {
-            self.verdict = if denial.is_some() { "denied" } else { "allowed" };
-            self.denial = denial;
-            console.object(&self);
-            return status;
-        }
-        self.warnings.iter().for_each(|warning| console.warn(warning));
-        self.lines().iter().for_each(|line| console.line(line));
-        denial.map_or(status, |denial| console.refuse(None, &denial))
+        self.verdict = if denial.is_some() { "denied" } else { "allowed" };
+        self.denial = denial;
+        console.conclude(&self, || {
+            self.warnings.iter().for_each(|warning| console.warn(warning));
+            self.lines().iter().for_each(|line| console.line(line));
+            self.denial.iter().for_each(refuse_on_stderr);
+        });
+        status
     }
 
     fn lines(&self) -> Vec<String> {

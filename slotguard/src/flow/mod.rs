@@ -20,6 +20,12 @@ pub(crate) use report::{State, StepReport};
 
 const PROGRAM: &str = "slotguard";
 
+/// Most that is kept of what the programs of one step say, in bytes.
+const LONGEST_LOG: usize = 4 * 1024 * 1024;
+
+/// Stands where more was said than is kept.
+const CUT: &str = "[…]\n";
+
 /// Longest line of a child that is kept, in characters.
 const LONGEST_LINE: usize = 2000;
 
@@ -51,6 +57,19 @@ pub(crate) struct Flow<'a, S> {
 pub(crate) struct Notes {
     details: Map<String, Value>,
     output: Vec<String>,
+    log: String,
+}
+
+impl Notes {
+    /// Keeps a line for the step's own file; of what is too much, nothing is.
+    fn keep(&mut self, line: &str) {
+        if self.log.len() + line.len() < LONGEST_LOG {
+            self.log.push_str(line);
+            self.log.push('\n');
+        } else if !self.log.ends_with(CUT) {
+            self.log.push_str(CUT);
+        }
+    }
 }
 
 /// How a step that did not fail ended: its state and a line for people.
@@ -109,7 +128,7 @@ impl<'a, S: FlowStep> Flow<'a, S> {
         let mut teller =
             Teller { console: self.console, slot: self.slot, step, notes: Notes::default() };
         let result = work(&mut teller);
-        let Notes { details, output } = teller.notes;
+        let Notes { details, output, log } = teller.notes;
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut report = StepReport {
             step,
@@ -133,6 +152,9 @@ impl<'a, S: FlowStep> Flow<'a, S> {
             }
         };
         self.say(&report);
+        // Each step has a file of its own: what its programs said, and then how it ended.
+        let end = serde_json::to_string(&report).unwrap_or_default();
+        self.console.attach(&format!("{step}.log"), &format!("{log}{end}"));
         self.reports.push(report);
         result
     }
@@ -174,13 +196,14 @@ impl<S: FlowStep> Teller<'_, S> {
     }
 
     /// Says a line of a child: to the artifact, and to programs.
-    pub(crate) fn line(&self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
+        self.notes.keep(line);
         let said = Said { step: self.step, line };
         say::<S>(self.console, self.slot, "output", said, || {});
     }
 
     /// As [`Teller::line`], of a child that is not ours and may say anything.
-    pub(crate) fn foreign_line(&self, line: &str) {
+    pub(crate) fn foreign_line(&mut self, line: &str) {
         self.line(&plain_line(line, LONGEST_LINE));
     }
 

@@ -10,6 +10,7 @@ use step_report::exit::ExitStatus;
 
 use super::options::Reap;
 use super::{Desk, fresh, now, stop};
+use crate::artifacts;
 
 /// What became of every slot.
 #[derive(Default, Serialize)]
@@ -49,6 +50,8 @@ pub(super) fn run(console: &Console, options: &Reap) -> Result<ExitStatus, Denia
             }
             Err(denial) => said.not_freed.push(Not { slot, denial }),
         }
+        let config = desk.config();
+        artifacts::keep_newest(config, &slot.to_string(), config.publish.keep_artifacts);
         // Where somebody holds the slot, the next publish does it.
         match reset_where_free(slot, &desk) {
             Ok(false) => {}
