@@ -90,6 +90,12 @@ impl Console {
         self.format == Format::Human && draws(&std::io::stdout())
     }
 
+    /// As [`Console::draws`], of standard error: where progress is shown to people.
+    #[must_use]
+    pub fn draws_notes(&self) -> bool {
+        self.format == Format::Human && draws(&std::io::stderr())
+    }
+
     /// Returns whether nobody reads standard output any more.
     #[must_use]
     pub fn closed(&self) -> bool {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::diagnostics::{End, Scenario, play};
 use crate::support::place::{PINNED, Place};
 use crate::support::processes::Process;
-use crate::support::run::{Outcome, Run};
+use crate::support::run::{Outcome, Run, say};
 
 const RELOAD: &str = "DEPLOY_BACKEND_RELOAD_CMD";
 const HEALTHCHECK: &str = "DEPLOY_BACKEND_HEALTHCHECK_CMD";
@@ -216,6 +216,28 @@ fn en_10_a_preview_does_not_deploy_production() {
     from(&place.text("state")).denied(Code::DeployInPreview);
     assert_eq!(lines(&place, "bin/reloads"), 0);
     from(&place.text("empty")).accepted();
+}
+
+#[test]
+fn a_step_that_works_is_shown_on_a_terminal_only() {
+    let script = Path::new("/usr/bin/script");
+    if !script.is_file() {
+        return say("SKIPPED: no /usr/bin/script");
+    }
+    let place = arranged("#!/bin/sh\nsleep 1\n", "#!/bin/sh\nexit 0\n", "");
+    let (program, config) = (crate::support::programs::program("slotguard"), place.config());
+    let typed = format!("{} deploy --config {config}", program.to_str().unwrap());
+    let args = ["--quiet", "--return", "--command", &typed, "/dev/null"];
+    let shown = Run::at(script, &args)
+        .with("SHELL", "/bin/sh")
+        .with("TERM", "xterm")
+        .with(RELOAD, &format!("{} --now", place.text("bin/reload")))
+        .with(HEALTHCHECK, &place.text("bin/health"))
+        .run();
+    assert_eq!(shown.status, Some(0), "{shown:#?}");
+    let drawn = shown.stdout.matches("\r\u{1b}[K").count();
+    assert!(drawn > 2 && shown.stdout.contains("/ reload"), "{shown:#?}");
+    assert!(!deploy(&place, &[]).format("human").run().accepted().said().contains('\u{1b}'));
 }
 
 #[test]

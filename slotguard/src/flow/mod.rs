@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 mod report;
+mod spinner;
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -15,6 +16,8 @@ use step_report::console::Console;
 use step_report::event::Event;
 
 use crate::interrupt;
+
+use spinner::Spinner;
 
 pub(crate) use report::{State, StepReport};
 
@@ -127,7 +130,9 @@ impl<'a, S: FlowStep> Flow<'a, S> {
         let begun = Instant::now();
         let mut teller =
             Teller { console: self.console, slot: self.slot, step, notes: Notes::default() };
+        let spinner = self.console.draws_notes().then(|| Spinner::start(step.to_string()));
         let result = work(&mut teller);
+        drop(spinner);
         let Notes { details, output, log } = teller.notes;
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut report = StepReport {
