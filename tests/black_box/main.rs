@@ -29,6 +29,7 @@ mod publish;
 mod publish_crash;
 mod publish_failures;
 mod readme;
+mod recipes;
 mod release;
 mod reset;
 mod reset_crash;
