@@ -322,13 +322,13 @@ fn lc_10_a_claimed_slot_needs_its_lease_and_a_released_one_says_that_it_is_free(
 fn dg_2_dg_8_a_restart_outside_a_publish_leaves_its_own_and_the_number_is_held() {
     let bench = Bench::new().serving();
     bench.publish(&[]).run();
-    let restarted = summary(bench.backend("restart").run().accepted());
+    let restarted = summary(bench.backend_of(1, "restart").run().accepted());
     let artifact = PathBuf::from(restarted["artifact"].as_str().unwrap());
     let read = |name: &str| std::fs::read_to_string(artifact.join(name)).unwrap();
     let report: Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!((&report["verb"], &report["outcome"]), (&"restart".into(), &"restarted".into()));
     assert!(read("backend.log").contains("a run begins at"), "{}", read("backend.log"));
-    assert!(bench.backend("status").run().objects()[0].get("artifact").is_none());
+    assert!(bench.backend_of(1, "status").run().objects()[0].get("artifact").is_none());
 
     let place = &bench.server.place;
     let text = std::fs::read_to_string(place.config()).unwrap();
@@ -336,7 +336,7 @@ fn dg_2_dg_8_a_restart_outside_a_publish_leaves_its_own_and_the_number_is_held()
     place.write("slotguard.toml", 0o600, &few);
     let count = || std::fs::read_dir(place.path("artifacts/preview-1")).unwrap().count();
     assert!(count() > 2);
-    bench.backend("restart").run().accepted();
+    bench.backend_of(1, "restart").run().accepted();
     assert_eq!(count(), 2);
     let migrations = place.text("previews/feature/migrations");
     bench.server.migrate("apply", 1, &migrations).run().accepted();

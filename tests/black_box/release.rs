@@ -75,7 +75,7 @@ fn lc_10_the_next_holder_finds_nothing_of_the_last_one() {
     let migrations = bench.server.place.text("previews/feature/migrations");
     let apply = bench.server.migrate("apply", 1, &migrations).and(&["--lease", &next]);
     apply.format("json").run().denied(Code::ResetDue);
-    bench.backend("start").and(&["--lease", &next]).run().denied(Code::ResetDue);
+    bench.backend_of(1, "start").and(&["--lease", &next]).run().denied(Code::ResetDue);
 
     let planned = summary(&bench.publish(&["--lease", &next, "--dry-run"]).run());
     assert_eq!(states(&planned)[0], "database-reset planned");
