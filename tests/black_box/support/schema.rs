@@ -83,7 +83,7 @@ fn has_type(value: &Value, types: &Value) -> bool {
 
 #[test]
 fn what_differs_from_its_schema_is_found() {
-    let good = r#"{"schema":"slotguard.migration-run/1","slot":"s","database":"d","canonical":"c","outcome":"applied","applied":[1],"exempted":[],"warnings":[]}"#;
+    let good = r#"{"schema":"slotguard.migration-run/1","slot":"s","database":"d","canonical":"c","layout":"refinery","outcome":"applied","applied":[1],"exempted":[],"warnings":[]}"#;
     check_lines(good);
     check_lines("not an object of ours\n{\"a\":1}");
     for (from, to) in [
