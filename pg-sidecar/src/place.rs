@@ -15,7 +15,8 @@ use guard::io::Root;
 use guard::path::AbsolutePath;
 use guard::secret::Secret;
 use guard::slot::SlotId;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode};
+use slot_runtime::file;
 use slot_runtime::sidecar::{DIRECTORY, SECRET};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -120,21 +121,11 @@ impl Place {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn write_secret(&self, secret: &Secret) -> Result<(), Denial> {
-        let draft = format!("{SECRET}.new");
-        self.remove(&draft);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let own = Mode::RUSR | Mode::WUSR;
         let mode = if self.shared { own | Mode::RGRP } else { own };
-        let write = || -> io::Result<()> {
-            let file = rustix::fs::openat(&self.directory, draft.as_str(), flags, own)?;
-            // Not by `openat`: the caller's umask would take bits away.
-            rustix::fs::fchmod(&file, mode)?;
-            let mut file = std::fs::File::from(file);
-            io::Write::write_all(&mut file, secret.dangerous_expose().as_bytes())?;
-            rustix::fs::renameat(&self.directory, draft.as_str(), &self.directory, SECRET)?;
-            Ok(())
-        };
-        write().map_err(|error| refuse(&self.path, &format!("`{SECRET}`: {error}")))
+        let secret = secret.dangerous_expose().as_bytes();
+        let written = file::replace_alone(&self.directory, SECRET, mode, secret);
+        written.map_err(|error| refuse(&self.path, &format!("`{SECRET}`: {error}")))
     }
 
     /// Asks the sidecar that runs how it stands.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Error, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -11,28 +11,50 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// Returns the system's error; the old file is then untouched.
-pub(crate) fn replace(
+pub fn replace(directory: impl AsFd, name: &str, mode: Mode, content: &[u8]) -> Result<(), Error> {
+    // Two that write at once have a draft each.
+    exchange(directory.as_fd(), name, &format!(".{name}.{}", std::process::id()), mode, content)
+}
+
+/// As [`replace`], for a file that one process writes at a time: a crash leaves one draft at most,
+/// and the next writer removes it.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_alone(
     directory: impl AsFd,
     name: &str,
     mode: Mode,
     content: &[u8],
 ) -> Result<(), Error> {
-    let directory = directory.as_fd();
-    let draft = format!(".{name}.{}", std::process::id());
-    let written = write_draft(directory, &draft, mode, content)
-        .and_then(|()| Ok(rustix::fs::renameat(directory, &*draft, directory, name)?));
+    exchange(directory.as_fd(), name, &format!(".{name}.draft"), mode, content)
+}
+
+fn exchange(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    draft: &str,
+    mode: Mode,
+    content: &[u8],
+) -> Result<(), Error> {
+    let written = write_draft(directory, draft, mode, content)
+        .and_then(|()| Ok(rustix::fs::renameat(directory, draft, directory, name)?));
     if written.is_err() {
         // The error that counts is the one before.
-        let _ = rustix::fs::unlinkat(directory, &*draft, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(directory, draft, AtFlags::empty());
     }
     written?;
     // Without this the name itself may be lost in a crash.
     Ok(rustix::fs::fsync(directory)?)
 }
 
-fn write_draft(directory: impl AsFd, draft: &str, mode: Mode, content: &[u8]) -> Result<(), Error> {
-    let directory = directory.as_fd();
-    // One that a crash left behind carries the id of a process that is gone.
+fn write_draft(
+    directory: BorrowedFd<'_>,
+    draft: &str,
+    mode: Mode,
+    content: &[u8],
+) -> Result<(), Error> {
+    // One that a crash left, or that somebody put there to be written through.
     match rustix::fs::unlinkat(directory, draft, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),

@@ -2,7 +2,7 @@
 //!
 //! Everything here acts on one slot at a time, beneath the configured state root.
 
-mod file;
+pub mod file;
 pub mod hold;
 pub mod identity;
 #[cfg(feature = "installation")]

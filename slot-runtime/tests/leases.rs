@@ -253,7 +253,7 @@ fn others_may_read_how_a_slot_stands_and_lock_nothing() {
 fn what_a_crash_left_half_written_does_not_count() {
     let bench = Bench::new();
     let lease = bench.claim("worker-1").unwrap();
-    std::fs::write(bench.path("leases/.preview-1.draft"), "{\"half").unwrap();
+    std::fs::write(bench.path("leases/.preview-1.json.draft"), "{\"half").unwrap();
     assert!(bench.admit(Some(lease.generation)).is_ok());
     bench.release(lease.generation).unwrap();
     assert_eq!(bench.claim("worker-2").unwrap().generation.number(), 2);

@@ -6,8 +6,6 @@
 //! Everybody may read how a slot stands: a backend that starts as the slot's own user asks. Only the
 //! owner may open the locks, or a backend could keep its slot from being freed.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +15,13 @@ use guard::diagnostic::{Code, Denial, shown};
 use guard::io::{Directory, FileProblem};
 use guard::path::AbsolutePath;
 use guard::slot::SlotId;
-use rustix::fs::{Mode as FileMode, OFlags};
+use rustix::fs::Mode as FileMode;
 
 use super::flock::{Activity, lock};
 use super::record;
 use super::standing::Standing;
 use super::store::{Change, LeaseStore, Mode};
-use crate::StateRoot;
+use crate::{StateRoot, file};
 
 /// The directory of the leases beneath the state root.
 const DIRECTORY: &str = "leases";
@@ -200,21 +198,9 @@ impl Change for EmbeddedChange {
 }
 
 impl EmbeddedChange {
-    /// Writes the record beside the old one, flushes it and exchanges the two.
-    ///
-    /// Only the holder of the lock writes, so one name for drafts is enough.
+    /// Exchanges the record; only the holder of the lock writes.
     fn replace(&self, content: &[u8]) -> Result<(), std::io::Error> {
-        let (draft, name) = (format!(".{}.draft", self.slot), format!("{}.json", self.slot));
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = FileMode::RUSR | FileMode::WUSR;
-        let mut file = File::from(rustix::fs::openat(&self.directory, &*draft, flags, mode)?);
-        // Not by `openat`: the caller's umask would take bits away.
-        rustix::fs::fchmod(&file, READABLE_FILE)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        rustix::fs::renameat(&self.directory, &*draft, &self.directory, &*name)?;
-        // Without this the new name itself may be lost in a crash.
-        Ok(rustix::fs::fsync(&self.directory)?)
+        let name = format!("{}.json", self.slot);
+        file::replace_alone(&self.directory, &name, READABLE_FILE, content)
     }
 }

@@ -1,12 +1,13 @@
 //! Files beneath a root, which is as good as `/`: links beneath it lead nowhere else.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read as _, Write as _};
+use std::io::{Error, ErrorKind, Read as _};
 use std::os::fd::OwnedFd;
 
 use guard::path::AbsolutePath;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use slot_runtime::file;
 
 /// Largest file that is read, in bytes.
 const LIMIT: u64 = 1024 * 1024;
@@ -64,21 +65,7 @@ impl Tree {
         }
         let (parent, name) = split(path);
         let directory = self.directory(parent)?.ok_or(ErrorKind::NotFound)?;
-        let draft = format!(".{name}.slotguard-draft");
-        // One that a crash left, or that somebody put there to be written through.
-        match rustix::fs::unlinkat(&directory, &*draft, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory, &*draft, flags, Mode::RUSR | Mode::WUSR)?;
-        // Not by `openat`: the caller's umask would take bits away.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-        let mut file = File::from(file);
-        file.write_all(text)?;
-        file.sync_all()?;
-        rustix::fs::renameat(&directory, &*draft, &directory, name)?;
-        Ok(rustix::fs::fsync(&directory)?)
+        file::replace_alone(&directory, name, Mode::from_raw_mode(mode), text)
     }
 
     /// Removes a file; one that is gone is no failure.
