@@ -102,6 +102,8 @@ fn dg_5_dg_6_dg_8_dg_9_what_each_step_said_is_kept() {
     }
     let report: Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(report["outcome"], "published");
+    let summary: Value = serde_json::from_str(&read("summary.json")).unwrap();
+    assert_eq!(summary["steps"], report["steps"]);
     let page = read("report.html");
     assert!(page.contains("preview-1: published") && page.contains("migration"));
     let secret = crate::support::run::SECRET;
@@ -377,6 +379,7 @@ fn artifacts_are_listed_shown_and_kept_in_number() {
             "readiness.log",
             "report.html",
             "report.json",
+            "summary.json",
         ])
     );
     assert_eq!(shown["report"]["outcome"], "planned");

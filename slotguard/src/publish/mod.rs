@@ -146,7 +146,7 @@ fn publish(
         steps: reports,
         refusal,
     };
-    attach_page(console, &summary, begun);
+    attach_files(console, &summary, begun);
     console.conclude(&summary, || tell(console, &summary));
     artifacts::keep_newest(&loaded.config, &slot.to_string(), loaded.config.publish.keep_artifacts);
     status
@@ -302,7 +302,11 @@ impl Summary<'_> {
     }
 }
 
-fn attach_page(console: &Console, summary: &Summary<'_>, begun: SystemTime) {
+/// Leaves the summary by its own name, and as a page for people.
+fn attach_files(console: &Console, summary: &Summary<'_>, begun: SystemTime) {
+    if let Ok(text) = serde_json::to_string(summary) {
+        console.attach("summary.json", &text);
+    }
     let page = html::Page {
         slot: &summary.slot.to_string(),
         outcome: &summary.outcome.to_string(),
