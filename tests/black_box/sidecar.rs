@@ -129,6 +129,12 @@ fn a_statement_is_cancelled_and_the_session_goes_on() {
         let output = child.wait_with_output().unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
         assert!(err.contains("was cancelled"), "{unix}: {err}");
+        // psql does not wait for what comes behind the cancelled statement.
+        let is_there = "SELECT to_regclass('went_on') IS NOT NULL";
+        assert!((0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            server.sql("app_preview_1", is_there).trim() == "t"
+        }));
         sidecar.sql("DROP TABLE went_on");
     }
     let status = sidecar.status(&server);
