@@ -4,7 +4,6 @@
 //! slot never sees it, and one of an earlier start has another. What is proved with it is not
 //! decided here.
 
-use std::fmt::Write as _;
 use std::os::fd::AsFd;
 
 use guard::diagnostic::{Code, Denial};
@@ -13,7 +12,7 @@ use guard::path::RelativePath;
 use guard::slot::SlotId;
 use rustix::fs::Mode;
 
-use crate::{StateRoot, file};
+use crate::{StateRoot, file, random};
 
 /// The file in the home of the backend.
 pub const FILE: &str = ".slotguard-identity";
@@ -45,7 +44,7 @@ impl std::fmt::Debug for Key {
 /// # Errors
 /// Refuses a home that cannot be written.
 pub fn renew(home: impl AsFd) -> Result<(), Denial> {
-    let key = random().map(|key| format!("{key}\n"));
+    let key = random::hex(DIGITS / 2).map(|key| format!("{key}\n"));
     let written = key.and_then(|key| file::replace(home, FILE, PRIVATE, key.as_bytes()));
     written.map_err(|error| {
         Denial::new(
@@ -55,23 +54,6 @@ pub fn renew(home: impl AsFd) -> Result<(), Denial> {
             "a home that the slot's user can write to",
         )
     })
-}
-
-/// Returns a text that nobody can guess, for a key or a nonce.
-///
-/// # Errors
-/// Returns the system's error.
-pub fn random() -> Result<String, std::io::Error> {
-    let mut bytes = [0; DIGITS / 2];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    if filled != bytes.len() {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
 }
 
 /// Reads the key of a slot's backend; `None` where no start from the record has left one.

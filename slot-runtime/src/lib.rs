@@ -13,6 +13,7 @@ pub mod lifecycle;
 mod listening;
 pub mod note;
 pub mod pending_reset;
+pub mod random;
 pub mod record;
 pub mod sidecar;
 mod state;

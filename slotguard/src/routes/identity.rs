@@ -9,8 +9,8 @@ use guard::slot::SlotId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::Sha256;
-use slot_runtime::StateRoot;
 use slot_runtime::identity::{self, Key};
+use slot_runtime::{StateRoot, random};
 
 use crate::http;
 
@@ -81,7 +81,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 fn nonce() -> Result<String, Denial> {
-    identity::random().map_err(|error| {
+    random::hex(32).map_err(|error| {
         let message = "no random number for a question";
         Denial::new(guard::diagnostic::Code::Internal, message, error.to_string(), "random bytes")
     })
