@@ -151,15 +151,9 @@ fn split(name: &str, text: &[u8]) -> Result<Vec<String>, Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::ProgramEntry;
+    use crate::program::entry;
 
     fn programs() -> Programs {
-        let entry = |key: &str, path: &str, args: &[&str], open_ended| ProgramEntry {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            args: args.iter().map(ToString::to_string).collect(),
-            open_ended,
-        };
         Programs::new(vec![
             entry("reload", "/usr/bin/systemctl", &["reload", "app.service"], false),
             entry("tool", "/usr/bin/tool", &[], true),

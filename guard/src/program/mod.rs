@@ -294,17 +294,22 @@ fn refuse_container(path: &str, real: &str) -> Result<(), Denial> {
     Ok(())
 }
 
+/// Makes an entry as the configuration would, for tests.
+#[cfg(test)]
+pub(crate) fn entry(key: &str, path: &str, args: &[&str], open_ended: bool) -> ProgramEntry {
+    ProgramEntry {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        args: args.iter().map(ToString::to_string).collect(),
+        open_ended,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn programs() -> Programs {
-        let entry = |key: &str, path: &str, args: &[&str], open_ended| ProgramEntry {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            args: args.iter().map(ToString::to_string).collect(),
-            open_ended,
-        };
         Programs::new(vec![
             entry("backend", "/usr/bin/node", &["server.js"], false),
             entry("tool", "/usr/bin/tool", &["run"], true),

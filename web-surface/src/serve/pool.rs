@@ -1,7 +1,8 @@
 //! Connections to the one backend of the slot.
 //!
-//! The address is a function of the slot, and who accepts there must be its backend. A connection that was used is kept for a moment; one that
-//! fails is never replaced once a byte of a request was sent on it.
+//! The address is a function of the slot, and who accepts there must be its backend. A connection
+//! that was used is kept for a moment; one that fails is never replaced once a byte of a request was
+//! sent on it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
