@@ -27,8 +27,6 @@ pub(super) const UPSTREAM_KEPT: Duration = Duration::from_secs(4);
 pub(super) const RESTART: Duration = Duration::from_secs(5);
 /// Between two looks for a backend that is not there.
 pub(super) const RESTART_LOOK: Duration = Duration::from_millis(50);
-/// How long a look at who owns the backend's listener counts, while connections succeed.
-pub(super) const OWNER_KEPT: Duration = Duration::from_secs(1);
 /// Between two looks for a new release.
 pub(super) const RELEASE_LOOK: Duration = Duration::from_millis(500);
 /// How long open requests get to end after SIGTERM.

@@ -78,7 +78,6 @@ impl Pool {
             if !sender.is_closed() {
                 return Some(Lease { sender, pool: Arc::clone(self) });
             }
-            self.watch.forget();
         }
         None
     }
@@ -88,23 +87,9 @@ impl Pool {
     /// # Errors
     /// Returns the system's error, that it took too long, and that somebody else accepted.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, Failure> {
-        if self.has_lost_any() {
-            self.watch.forget();
-        }
-        let lease = self.open().await.map_err(|error| {
-            self.watch.forget();
-            Failure::Connection(error)
-        })?;
-        self.watch.require_own().await?;
+        let lease = self.open().await.map_err(Failure::Connection)?;
+        self.watch.require_own(tokio::time::Instant::now()).await?;
         Ok(lease)
-    }
-
-    /// Returns whether the backend has closed a kept connection, and lets go of it.
-    fn has_lost_any(&self) -> bool {
-        let mut kept = self.lock();
-        let before = kept.len();
-        kept.retain(|kept| !kept.sender.is_closed());
-        kept.len() < before
     }
 
     async fn open(self: &Arc<Self>) -> std::io::Result<Lease> {
