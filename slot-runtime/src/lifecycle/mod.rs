@@ -173,18 +173,25 @@ impl Backend {
     ///
     /// # Errors
     /// Refuses a backend that ends, that is not healthy in time, and a foreign process on its port.
-    pub fn wait_until_ready(&self) -> Result<Health, Denial> {
+    pub fn wait_until_ready(&self) -> Result<Health, NotReady> {
         let end = Instant::now() + self.policy.ready_timeout;
         loop {
-            let seen = self.observe()?;
+            let seen = self.observe().map_err(|denial| NotReady { denial, seen: None })?;
+            // How it ended is known when it has ended.
+            if seen.state == State::Stopping && Instant::now() < end {
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            }
             if seen.state != State::Running {
-                return Err(self.refuse_ended(&seen));
+                let denial = self.refuse_ended(&seen);
+                return Err(NotReady { denial, seen: Some(Box::new(seen)) });
             }
             let health = self.health();
             match health.denial(self.slot) {
                 None => return Ok(health),
-                Some(denial) if Instant::now() >= end => return Err(denial),
-                Some(denial) if denial.code() == Code::PortForeign => return Err(denial),
+                Some(denial) if Instant::now() >= end || denial.code() == Code::PortForeign => {
+                    return Err(NotReady { denial, seen: None });
+                }
                 Some(_) => std::thread::sleep(LOOK_AGAIN),
             }
         }
@@ -212,6 +219,16 @@ impl Backend {
             "a backend that goes on",
         )
     }
+}
+
+/// Why a backend is not ready.
+#[derive(Debug)]
+pub struct NotReady {
+    /// The refusal.
+    pub denial: Denial,
+    /// The look that found the backend ended. A manager that starts it again shows another state
+    /// a moment later.
+    pub seen: Option<Box<Observation>>,
 }
 
 /// A backend that only the holder of this may change.

@@ -47,7 +47,7 @@ pub(crate) fn run(console: &Console, options: &options::Backend) -> ExitStatus {
         Verb::Start(start) => desk.start(start, &mut report),
         Verb::Restart(start) => desk.restart(start, &mut report),
         Verb::Stop(stop) => desk.stop(stop, &mut report),
-        Verb::Status(_) => desk.status(),
+        Verb::Status(_) => desk.status(&mut report),
         Verb::Health(_) => desk.health(&mut report),
     };
     // What cannot be looked at must not hide why the verb failed.
@@ -150,11 +150,11 @@ impl Desk {
         Ok(())
     }
 
-    fn status(&self) -> Result<(), Denial> {
-        match self.backend.observe()? {
-            seen if seen.state == State::Failed => Err(self.backend.refuse_ended(&seen)),
-            _ => Ok(()),
-        }
+    fn status(&self, report: &mut Report) -> Result<(), Denial> {
+        let seen = self.backend.observe()?;
+        let ended = (seen.state == State::Failed).then(|| self.backend.refuse_ended(&seen));
+        report.seen = seen.into();
+        ended.map_or(Ok(()), Err)
     }
 
     fn health(&self, report: &mut Report) -> Result<(), Denial> {
@@ -232,13 +232,19 @@ impl Desk {
             Ok(health) => health.clone(),
             Err(_) => self.backend.health(),
         });
-        ready.map(drop)
+        ready.map(drop).map_err(|not_ready| {
+            report.seen = not_ready.seen.map(|seen| (*seen).into()).unwrap_or_default();
+            not_ready.denial
+        })
     }
 
-    /// Adds what is seen in the end, whatever became of the verb.
+    /// Adds what is seen in the end, whatever became of the verb; a look that the verdict rests on
+    /// stays.
     fn look(&self, report: &mut Report) -> Result<(), Denial> {
         report.record = record::find(&self.state, self.slot)?.map(Into::into);
-        report.seen = self.backend.observe()?.into();
+        if report.seen.is_nothing() {
+            report.seen = self.backend.observe()?.into();
+        }
         Ok(())
     }
 }

@@ -50,6 +50,13 @@ pub(super) struct Seen {
     unit: Option<Unit>,
 }
 
+impl Seen {
+    /// Returns whether no look was taken yet.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.state.is_none()
+    }
+}
+
 impl From<Observation> for Seen {
     fn from(seen: Observation) -> Self {
         let Observation { state, pid, started_at, running_as, last_exit, unit, .. } = seen;
