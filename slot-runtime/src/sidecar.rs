@@ -6,7 +6,7 @@
 
 use std::os::fd::OwnedFd;
 
-use guard::config::Roots;
+use guard::config::{Config, Manager, Roots};
 use guard::diagnostic::{Code, Denial};
 use guard::io::{FileProblem, Root, SafeFile};
 use guard::path::AbsolutePath;
@@ -62,6 +62,19 @@ pub fn obtain(roots: &Roots, slot: SlotId, lease: Option<Generation>) -> Result<
     }
     require_listener(slot, owner)?;
     Ok(password(&Secret::new(secret), lease))
+}
+
+/// Makes sure that a backend that starts now would be let in by its sidecar, where one is demanded.
+///
+/// A unit brings its sidecar along, so that there nothing is asked.
+///
+/// # Errors
+/// As [`obtain`].
+pub fn require(config: &Config, slot: SlotId) -> Result<(), Denial> {
+    if !config.sidecar.enabled || config.lifecycle.manager != Manager::Process {
+        return Ok(());
+    }
+    obtain(&config.roots, slot, None).map(drop)
 }
 
 fn open(roots: &Roots, slot: SlotId) -> Result<OwnedFd, Denial> {

@@ -27,9 +27,10 @@ fn db_1_a_published_backend_reaches_its_database_by_the_sidecar() {
     sidecar.wait_for("session.opened", |event| event["peer"]["address"].is_string());
     assert_eq!(sidecar.status(&bench.server)["refused"], 0);
     sidecar.stop();
-    // The next one finds no sidecar: what runs is left alone.
+    // The next one finds no sidecar: nothing is changed, and what runs is left alone.
     let running = bench.pid();
     let outcome = bench.publish(&[]).run();
+    assert_eq!(states(&summary(&outcome)), ["preflight failed"]);
     assert!(outcome.said().contains(Code::SidecarDemanded.id()), "{outcome:#?}");
     assert_eq!(outcome.status, Some(69), "{outcome:#?}");
     assert_eq!(bench.pid(), running);

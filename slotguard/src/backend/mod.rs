@@ -7,7 +7,7 @@ mod report;
 
 use std::time::SystemTime;
 
-use guard::config::{LifecyclePolicy, Manager};
+use guard::config::LifecyclePolicy;
 use guard::diagnostic::Denial;
 use guard::io::{LoadedConfig, environment_snapshot, load_config};
 use guard::slot::SlotId;
@@ -210,17 +210,9 @@ impl Desk {
             report.warnings.extend(live.warnings.into_iter().map(ask::Said::into_warning));
         }
         report.confirmed = Some(is_known);
-        self.require_sidecar(wanted)?;
+        // The wrapper asks again.
+        sidecar::require(&self.loaded.config, self.slot)?;
         record::write(&self.state, self.slot, wanted, "slotguard backend", SystemTime::now())
-    }
-
-    /// The wrapper asks again; a unit brings its sidecar along.
-    fn require_sidecar(&self, wanted: &Assignment) -> Result<(), Denial> {
-        let config = &self.loaded.config;
-        if !config.sidecar.enabled || config.lifecycle.manager != Manager::Process {
-            return Ok(());
-        }
-        sidecar::obtain(&config.roots, self.slot, wanted.lease_generation).map(drop)
     }
 
     fn wait(&self, options: &Start, report: &mut Report) -> Result<(), Denial> {

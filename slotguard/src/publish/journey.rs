@@ -13,8 +13,8 @@ use guard::path::{AbsolutePath, RelativePath};
 use guard::sandbox::DotenvInWorktree;
 use guard::slot::SlotId;
 use serde_json::Value;
-use slot_runtime::StateRoot;
 use slot_runtime::lease::Generation;
+use slot_runtime::{StateRoot, sidecar};
 
 use super::children::{Program, Siblings};
 use super::fresh::FreshDatabase;
@@ -109,6 +109,7 @@ impl<'a> Preflight<'a> {
                 guard::io::judge_worktree(request.worktree.as_str().as_ref(), &config.roots)?;
             }
             approve(&request, config)?;
+            sidecar::require(config, request.slot)?;
             let siblings = Siblings::find()?;
             let state = StateRoot::open_or_create(&config.roots)?;
             let memory = Memory::read(&state, request.slot, request.worktree.as_str());
