@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::constant_time::same_secret;
 use crate::handshake::CancelKey;
-use crate::scram::same_secret;
 
 /// Every session that is open.
 #[derive(Debug, Default)]

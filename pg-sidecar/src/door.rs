@@ -1,35 +1,36 @@
 //! The password of one start and one holder: what tells the slot's backend from every other user of
 //! the port, and from a backend that was left by somebody who held the slot before.
+//!
+//! It is asked for in clear. It opens this sidecar alone, for as long as this process has the port,
+//! and does not leave the host's loopback: a proof that hides it would cost a client most of its
+//! connect and protect it from nobody.
 
 use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
 
 use guard::diagnostic::{Code, Denial};
 use guard::secret::Secret;
 use slot_runtime::lease::Generation;
 use slot_runtime::sidecar;
 
-use crate::exchange::{Exchange, Message};
+use crate::constant_time::same_secret;
+use crate::exchange::Exchange;
 use crate::message::message;
 use crate::nonce;
-use crate::scram::{self, Keys, MECHANISM, Problem, ServerExchange};
 
-/// What a client on TCP must prove to have.
+/// What a client on TCP must have.
 #[derive(Debug)]
 pub(crate) struct Door {
     secret: Secret,
-    salt: Vec<u8>,
-    locks: RefCell<Locks>,
+    turn: RefCell<Turn>,
 }
 
-/// What is kept of the passwords.
-#[derive(Debug, Clone)]
-struct Locks {
+/// Whose clients are let in.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
     lease: Option<Generation>,
-    keys: Rc<Keys>,
-    /// Those of the holder before, so that its clients are told why they are refused.
-    former: Option<(Option<Generation>, Rc<Keys>)>,
+    /// The holder before, so that its clients are told why they are refused.
+    former: Option<Option<Generation>>,
 }
 
 /// Why a client is not let in.
@@ -43,8 +44,11 @@ pub(crate) enum Closed {
     Former(Option<Generation>),
 }
 
-/// The rounds of PostgreSQL's default: some drivers refuse fewer.
-const ROUNDS: u32 = 4096;
+/// `AuthenticationCleartextPassword`.
+const CLEAR_PASSWORD: u32 = 3;
+
+/// Longest answer, in bytes, its length included.
+const LONGEST: usize = 1024;
 
 impl Door {
     /// Makes the secret of this start, for clients of this lease.
@@ -52,11 +56,8 @@ impl Door {
     /// # Errors
     /// When the system has no random numbers.
     pub(crate) fn new(lease: Option<Generation>) -> Result<Self, Denial> {
-        let (secret, salt) = (Secret::new(nonce::fresh()?), nonce::fresh()?);
-        let salt = salt.as_bytes()[..16].to_vec();
-        let keys = derive(&secret, &salt, lease);
-        let locks = RefCell::new(Locks { lease, keys, former: None });
-        Ok(Self { secret, salt, locks })
+        let secret = Secret::new(nonce::fresh()?);
+        Ok(Self { secret, turn: RefCell::new(Turn { lease, former: None }) })
     }
 
     /// Returns the secret, for the file that the slot's user reads.
@@ -66,71 +67,95 @@ impl Door {
 
     /// Lets clients of this lease in from now on, and no others.
     pub(crate) fn turn_to(&self, lease: Option<Generation>) {
-        let mut locks = self.locks.borrow_mut();
-        if locks.lease != lease {
-            let keys = derive(&self.secret, &self.salt, lease);
-            let former = Some((locks.lease, Rc::clone(&locks.keys)));
-            *locks = Locks { lease, keys, former };
+        let mut turn = self.turn.borrow_mut();
+        if turn.lease != lease {
+            *turn = Turn { lease, former: Some(turn.lease) };
         }
     }
 
-    /// Lets a client prove that it has the password.
+    /// Asks a client for the password.
     pub(crate) async fn admit(&self, exchange: &mut Exchange) -> Result<(), Closed> {
-        let request = [&10u32.to_be_bytes()[..], MECHANISM.as_bytes(), &[0, 0]].concat();
-        send(exchange, &message(b'R', &request)).await?;
-        let Locks { keys, former, .. } = self.locks.borrow().clone();
-        let first = said(exchange).await?;
-        let first = initial(&first).map_err(refuse)?;
-        let nonce = nonce::fresh().map_err(Closed::Refused)?;
-        let ours = ServerExchange::new(&keys, first, &nonce).map_err(refuse)?;
-        send(exchange, &sasl(11, ours.challenge())).await?;
-        let last = said(exchange).await?;
-        let signature = ours.verify(&keys, last.content()).map_err(|problem| match former {
-            Some((lease, keys)) if ours.verify(&keys, last.content()).is_ok() => {
-                Closed::Former(lease)
-            }
-            _ => refuse(problem),
-        })?;
-        send(exchange, &sasl(12, &signature)).await
+        let request = message(b'R', &CLEAR_PASSWORD.to_be_bytes());
+        exchange.send(&request).await.map_err(|_| Closed::Left)?;
+        let answer = match exchange.message(LONGEST).await {
+            Ok(answer) if answer.kind == b'p' => answer,
+            Ok(_) => return Err(malformed()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(malformed()),
+            Err(_) => return Err(Closed::Left),
+        };
+        self.judge(answer.content())
+    }
+
+    /// Judges what a client answered: one text with its end.
+    fn judge(&self, answer: &[u8]) -> Result<(), Closed> {
+        let (0, said) =
+            answer.split_last().map(|(end, said)| (*end, said)).ok_or_else(malformed)?
+        else {
+            return Err(malformed());
+        };
+        if said.contains(&0) {
+            return Err(malformed());
+        }
+        let opens = |lease| {
+            let password = sidecar::password(&self.secret, lease);
+            same_secret(said, password.dangerous_expose().as_bytes())
+        };
+        let Turn { lease, former } = *self.turn.borrow();
+        match former {
+            _ if opens(lease) => Ok(()),
+            Some(former) if opens(former) => Err(Closed::Former(former)),
+            _ => Err(refuse(
+                Code::WirePassword,
+                "the password is not the one of this start",
+                "another password, or none",
+            )),
+        }
     }
 }
 
-fn derive(secret: &Secret, salt: &[u8], lease: Option<Generation>) -> Rc<Keys> {
-    let password = sidecar::password(secret, lease);
-    Rc::new(Keys::derive(password.dangerous_expose(), salt, ROUNDS))
+fn malformed() -> Closed {
+    let message = "a message of the login cannot be read";
+    refuse(Code::WireMalformed, message, "a message of another form")
 }
 
-fn sasl(code: u32, text: &str) -> Vec<u8> {
-    message(b'R', &[&code.to_be_bytes()[..], text.as_bytes()].concat())
+fn refuse(code: Code, message: &str, found: &str) -> Closed {
+    let expected = "the password in the slot's state directory";
+    Closed::Refused(Denial::new(code, message, found, expected))
 }
 
-async fn send(exchange: &mut Exchange, bytes: &[u8]) -> Result<(), Closed> {
-    exchange.send(bytes).await.map_err(|_| Closed::Left)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn said(exchange: &mut Exchange) -> Result<Message, Closed> {
-    match exchange.message(scram::LONGEST).await {
-        Ok(message) if message.kind == b'p' => Ok(message),
-        Ok(_) => Err(refuse(Problem::Form)),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refuse(Problem::Form)),
-        Err(_) => Err(Closed::Left),
+    fn of(number: u64) -> Option<Generation> {
+        Some(number.to_string().parse().unwrap())
     }
-}
 
-/// Reads the first answer: the mechanism's name, a length, and as many bytes.
-fn initial(message: &Message) -> Result<&[u8], Problem> {
-    let rest = message.content().strip_prefix(MECHANISM.as_bytes()).ok_or(Problem::Form)?;
-    let rest = rest.strip_prefix(&[0]).ok_or(Problem::Form)?;
-    let (length, rest) = rest.split_first_chunk::<4>().ok_or(Problem::Form)?;
-    let fits = usize::try_from(u32::from_be_bytes(*length)) == Ok(rest.len());
-    if fits { Ok(rest) } else { Err(Problem::Form) }
-}
-
-fn refuse(problem: Problem) -> Closed {
-    let (code, message) = match problem {
-        Problem::Proof => (Code::WirePassword, "the password is not the one of this start"),
-        _ => (Code::WireMalformed, "a message of the login cannot be read"),
-    };
-    let expected = "SCRAM-SHA-256 with the password in the slot's state directory";
-    Closed::Refused(Denial::new(code, message, problem.to_string(), expected))
+    #[test]
+    fn one_password_opens_and_its_neighbours_do_not() {
+        let door = Door::new(None).unwrap();
+        let secret = door.secret().dangerous_expose().to_owned();
+        let judge = |answer: &[u8]| match door.judge(answer) {
+            Ok(()) => "open".to_owned(),
+            Err(Closed::Left) => "left".to_owned(),
+            Err(Closed::Former(lease)) => format!("former {lease:?}"),
+            Err(Closed::Refused(denial)) => denial.code().id().to_owned(),
+        };
+        let ended = |text: &str| [text.as_bytes(), b"\0"].concat();
+        assert_eq!(judge(&ended(&secret)), "open");
+        for wrong in ["", "x", &secret[1..], &format!("{secret}0"), &format!("{secret}-7")] {
+            assert_eq!(judge(&ended(wrong)), "SG8721", "{wrong}");
+        }
+        for malformed in [&b""[..], secret.as_bytes(), &ended(&format!("{secret}\0")), b"\0\0"] {
+            assert_eq!(judge(malformed), "SG8711");
+        }
+        door.turn_to(of(7));
+        assert_eq!(judge(&ended(&format!("{secret}-7"))), "open");
+        assert_eq!(judge(&ended(&secret)), "former None");
+        assert_eq!(judge(&ended(&format!("{secret}-8"))), "SG8721");
+        door.turn_to(of(8));
+        assert_eq!(judge(&ended(&format!("{secret}-8"))), "open");
+        assert!(judge(&ended(&format!("{secret}-7"))).starts_with("former"));
+        assert_eq!(judge(&ended(&secret)), "SG8721");
+    }
 }

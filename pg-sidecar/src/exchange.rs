@@ -5,14 +5,12 @@ use std::io;
 use crate::stream::Stream;
 
 /// A socket and what was read of it beyond the present message.
-#[derive(Debug)]
 pub(crate) struct Exchange {
     stream: Stream,
     read: Vec<u8>,
 }
 
-/// One message.
-#[derive(Debug)]
+/// One message; it may hold a password, so it is not printed.
 pub(crate) struct Message {
     pub(crate) kind: u8,
     /// The whole message, header included.
@@ -87,7 +85,7 @@ mod tests {
     fn messages_come_off_the_front_whole_and_bounded() {
         let mut read = [message(b'p', b"abc"), message(b'Q', b""), b"x".to_vec()].concat();
         let mut take = |longest| take_message(&mut read, longest);
-        assert_eq!(take(6).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(take(6).err().map(|error| error.kind()), Some(io::ErrorKind::InvalidData));
         let first = take(7).unwrap().unwrap();
         assert_eq!((first.kind, first.content()), (b'p', &b"abc"[..]));
         assert_eq!(take(4).unwrap().unwrap().kind, b'Q');

@@ -8,6 +8,7 @@
 mod audit;
 mod cancel;
 pub mod cli;
+mod constant_time;
 mod counters;
 mod door;
 mod events;

@@ -37,7 +37,6 @@ pub(crate) struct Upstream {
 }
 
 /// A session of the server that has begun.
-#[derive(Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) exchange: Exchange,
     /// What the client is told of it, up to the key and behind it.
@@ -66,7 +65,6 @@ pub(crate) struct Told {
 }
 
 /// Why there is no session.
-#[derive(Debug)]
 pub(crate) enum Failure {
     /// We refuse.
     Denied(Denial),

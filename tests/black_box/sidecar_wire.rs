@@ -161,6 +161,7 @@ fn password_message(content: &[u8]) -> Vec<u8> {
     [b"p", &length.to_be_bytes()[..], content].concat()
 }
 
+/// A first message of SCRAM, which is not what was asked for.
 fn mechanism(name: &str, length: u32, first: &str) -> Vec<u8> {
     let parts = [name.as_bytes(), b"\0", &length.to_be_bytes(), first.as_bytes()];
     password_message(&parts.concat())
@@ -173,7 +174,6 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
     let (_server, recorder, sidecar) = recorded();
     let before = recorder.seen();
     let long = format!("n,,n=,r={}", "x".repeat(5000));
-    let nonce = format!("n,,n=,r={}", "x".repeat(300));
     let first = "n,,n=,r=abcdef";
     let logins: Vec<Vec<u8>> = vec![
         mechanism("SCRAM-SHA-256", 0xffff_ffff, first),
@@ -182,15 +182,17 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
         mechanism("SCRAM-SHA-256-PLUS", 14, first),
         mechanism("", 14, first),
         mechanism("SCRAM-SHA-256", 5008, &long),
-        mechanism("SCRAM-SHA-256", 308, &nonce),
         mechanism("SCRAM-SHA-256", 14, "p=tls-unique,,n=,r=abcdef"),
         password_message(b"s3cret\0"),
+        password_message(b"s3cret"),
+        password_message(b"s3cret\0s3cret\0"),
+        password_message(b"\0"),
+        password_message(&[&[b'x'; 1020][..], b"\0"].concat()),
         password_message(b""),
         b"p\xff\xff\xff\xff".to_vec(),
         b"p\0\0\0\0".to_vec(),
         b"Q\0\0\0\x12DROP TABLE x\0\0".to_vec(),
-        [mechanism("SCRAM-SHA-256", 14, first), password_message(b"c=biws,r=x,p=AAAA")].concat(),
-        [mechanism("SCRAM-SHA-256", 14, first), password_message(b",p=")].concat(),
+        [password_message(b"s3cret\0"), b"Q\0\0\0\x12DROP TABLE x\0\0".to_vec()].concat(),
     ];
     for login in &logins {
         let answer = answer_to(&[OWN, login].concat());
@@ -198,7 +200,7 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
         assert!(answer.first() == Some(&b'R') && is_told, "{login:?}: {answer:?}");
     }
     // A client that is gone before it proved anything.
-    for bytes in [OWN, &OWN[..5], &[OWN, &logins[13]].concat()[..70]] {
+    for bytes in [OWN, &OWN[..5], &[OWN, &logins[0]].concat()[..70]] {
         drop(connect().write_all(bytes));
     }
     assert_eq!(recorder.seen(), before, "something reached the server");

@@ -1828,7 +1828,7 @@ catalogue! {
     }
     WirePassword "SG8721" Denied {
         summary: "the password of a session is not this start's",
-        condition: "A client on TCP does not prove, by SCRAM-SHA-256, that it has the password that the sidecar made when it started.",
+        condition: "A client on TCP does not have the password that the sidecar made when it started.",
         effect: "Every user of the host can reach the port; the password tells the backend from them.",
         way_out: "Restart the backend, so that it is given the present password.",
         bad: "the password of an earlier start",

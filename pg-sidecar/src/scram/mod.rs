@@ -1,11 +1,9 @@
-//! SCRAM-SHA-256 (RFC 7677) on both sides of the sidecar, without channel binding.
+//! SCRAM-SHA-256 (RFC 7677) towards the server, without channel binding.
 //!
-//! Towards the server with keys that are derived once, since that is what a login costs; towards a
-//! client with a password that this process made itself. Messages in, messages out; who sends them
-//! is somebody else's.
+//! With keys that are derived once, since that is what a login costs. Messages in, messages out;
+//! who sends them is somebody else's.
 
 mod client;
-mod server;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +11,6 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use client::{Challenge, ClientExchange};
-pub(crate) use server::ServerExchange;
 
 /// The only mechanism that is spoken.
 pub(crate) const MECHANISM: &str = "SCRAM-SHA-256";
@@ -110,11 +107,6 @@ fn xor(one: &Hash, other: &Hash) -> Hash {
     std::array::from_fn(|at| one[at] ^ other[at])
 }
 
-/// Compares in a time that does not tell where two secrets differ.
-pub(crate) fn same_secret(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
-}
-
 fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
@@ -141,5 +133,7 @@ fn nonce(text: &str) -> Result<&str, Problem> {
     if fits { Ok(text) } else { Err(Problem::Form) }
 }
 
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
-//! A client's login at the sidecar.
+//! The other side, as a server has it: what our own side is tried against.
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Hash, Keys, Problem, attribute, decode, encode, hmac, nonce, same_secret, text, xor};
+use super::{Hash, Keys, Problem, attribute, decode, encode, hmac, nonce, text, xor};
+use crate::constant_time::same_secret;
 
 /// An exchange whose challenge was sent.
 #[derive(Debug)]

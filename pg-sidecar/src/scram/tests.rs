@@ -2,6 +2,7 @@ use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use proptest::prelude::*;
 
 use super::client::ExpectedServer;
+use super::server::ServerExchange;
 use super::*;
 
 const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
