@@ -174,6 +174,7 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
     let (_server, recorder, sidecar) = recorded();
     let before = recorder.seen();
     let long = format!("n,,n=,r={}", "x".repeat(5000));
+    let nonce = format!("n,,n=,r={}", "x".repeat(300));
     let first = "n,,n=,r=abcdef";
     let logins: Vec<Vec<u8>> = vec![
         mechanism("SCRAM-SHA-256", 0xffff_ffff, first),
@@ -182,6 +183,7 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
         mechanism("SCRAM-SHA-256-PLUS", 14, first),
         mechanism("", 14, first),
         mechanism("SCRAM-SHA-256", 5008, &long),
+        mechanism("SCRAM-SHA-256", 308, &nonce),
         mechanism("SCRAM-SHA-256", 14, "p=tls-unique,,n=,r=abcdef"),
         password_message(b"s3cret\0"),
         password_message(b"s3cret"),
@@ -192,6 +194,8 @@ fn a_hostile_login_reaches_neither_the_server_nor_its_end() {
         b"p\xff\xff\xff\xff".to_vec(),
         b"p\0\0\0\0".to_vec(),
         b"Q\0\0\0\x12DROP TABLE x\0\0".to_vec(),
+        [mechanism("SCRAM-SHA-256", 14, first), password_message(b"c=biws,r=x,p=AAAA")].concat(),
+        [mechanism("SCRAM-SHA-256", 14, first), password_message(b",p=")].concat(),
         [password_message(b"s3cret\0"), b"Q\0\0\0\x12DROP TABLE x\0\0".to_vec()].concat(),
     ];
     for login in &logins {
