@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::constant_time::same_secret;
+use subtle::ConstantTimeEq as _;
+
 use crate::handshake::CancelKey;
 
 /// Every session that is open.
@@ -60,7 +61,7 @@ impl Keys {
     pub(crate) fn find(&self, asked: &CancelKey) -> Option<CancelKey> {
         let sessions = self.sessions.borrow();
         let entry = sessions.get(&asked.process)?;
-        same_secret(&entry.secret, &asked.secret).then(|| entry.server.clone())
+        bool::from(entry.secret.ct_eq(&asked.secret)).then(|| entry.server.clone())
     }
 }
 

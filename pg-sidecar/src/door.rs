@@ -12,8 +12,8 @@ use guard::diagnostic::{Code, Denial};
 use guard::secret::Secret;
 use slot_runtime::lease::Generation;
 use slot_runtime::sidecar;
+use subtle::ConstantTimeEq as _;
 
-use crate::constant_time::same_secret;
 use crate::exchange::Exchange;
 use crate::message::message;
 use crate::nonce;
@@ -92,7 +92,7 @@ impl Door {
         let said = said.ok_or_else(malformed)?;
         let opens = |lease| {
             let password = sidecar::password(&self.secret, lease);
-            same_secret(said, password.dangerous_expose().as_bytes())
+            said.ct_eq(password.dangerous_expose().as_bytes()).into()
         };
         let Turn { lease, former } = *self.turn.borrow();
         match former {

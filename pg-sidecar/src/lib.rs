@@ -8,7 +8,6 @@
 mod audit;
 mod cancel;
 pub mod cli;
-mod constant_time;
 mod counters;
 mod door;
 mod events;

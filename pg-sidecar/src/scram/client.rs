@@ -1,7 +1,8 @@
 //! Our side of a login at the server.
 
+use subtle::ConstantTimeEq as _;
+
 use super::{Hash, Keys, Problem, ROUNDS, attribute, decode, encode, hmac, nonce, text, xor};
-use crate::constant_time::same_secret;
 
 /// Says that there is no channel binding; `biws` is the same in base64.
 const HEADER: &str = "n,,";
@@ -84,6 +85,6 @@ impl ExpectedServer {
     /// Refuses another form and another signature.
     pub(crate) fn check(&self, message: &[u8]) -> Result<(), Problem> {
         let signature = decode(attribute(Some(text(message)?), "v")?)?;
-        if same_secret(&signature, &self.0) { Ok(()) } else { Err(Problem::Proof) }
+        if signature.ct_eq(&self.0).into() { Ok(()) } else { Err(Problem::Proof) }
     }
 }

@@ -1,9 +1,9 @@
 //! The other side, as a server has it: what our own side is tried against.
 
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use super::{Hash, Keys, Problem, attribute, decode, encode, hmac, nonce, text, xor};
-use crate::constant_time::same_secret;
 
 /// An exchange whose challenge was sent.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl ServerExchange {
         let proof: Hash = decode(proof)?.try_into().map_err(|_| Problem::Form)?;
         let signed = format!("{},{without_proof}", self.signed);
         let client = xor(&proof, &hmac(&keys.stored, &[signed.as_bytes()]));
-        if !same_secret(&Hash::from(Sha256::digest(client)), &keys.stored) {
+        if !bool::from(Hash::from(Sha256::digest(client)).ct_eq(&keys.stored)) {
             return Err(Problem::Proof);
         }
         Ok(format!("v={}", encode(&hmac(&keys.server, &[signed.as_bytes()]))))
