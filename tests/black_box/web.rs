@@ -1,6 +1,7 @@
 //! `web-surface serve`: a release from memory, and `/api` from the slot's own backend.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use guard::diagnostic::Code;
 use rustix::process::Signal;
@@ -285,7 +286,7 @@ fn open_requests_end_before_the_front_does() {
         assert_eq!(client.head().unwrap().status, 200);
         running.signal(Signal::TERM);
         // An idle connection ends; the open answer goes on to its end.
-        assert!(idle.rest().is_empty());
+        assert!(idle.has_ended());
         canary.open_gate();
         let pieces = [client.chunk(), client.chunk(), client.chunk()];
         assert!(pieces[0].is_some() && pieces[1].is_some() && pieces[2].is_none());
@@ -294,6 +295,34 @@ fn open_requests_end_before_the_front_does() {
     let events = outcome.objects();
     let last = events.last().unwrap();
     assert_eq!((&last["event"], &last["cut"]), (&Value::from("web.stopped"), &Value::from(0)));
+}
+
+#[test]
+fn a_connection_ends_on_which_nothing_is_sent_unless_the_backend_is_waited_for() {
+    let _ports = ports::reserve();
+    let (place, canary) = (published(), Canary::start(1));
+    serving(place.front("preview-1"), |_| {
+        let mut events = Client::connect(3101);
+        events.send("GET /api/events HTTP/1.1\r\nHost: preview1\r\n\r\n");
+        assert_eq!(events.head().unwrap().status, 200);
+        assert_eq!(events.chunk().unwrap(), b"data: first\n\n");
+        let (mut idle, mut kept) = (Client::connect(3101), Client::connect(3101));
+        let mut slow = Client::connect(3101);
+        assert_eq!(idle.get("/", "").status, 200);
+        slow.send("GET / HTTP/1.1\r\nHost: preview1\r\n");
+        for number in 0..40 {
+            slow.send(format!("X-{number}: a header every second\r\n"));
+            if number % 10 == 0 {
+                assert_eq!(kept.get("/", "").status, 200);
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        assert!(slow.has_ended() && idle.has_ended());
+        assert_eq!(kept.get("/", "").status, 200);
+        canary.open_gate();
+        assert_eq!(events.chunk().unwrap(), b"data: second\n\n");
+        assert_eq!(events.chunk(), None);
+    });
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::ports;
 
 /// How long anything that a test waits for may take.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A backend that ends when dropped.
 pub(crate) struct Canary {

@@ -13,7 +13,7 @@ use super::place::Place;
 use super::run::{Outcome, Run, Running};
 
 /// A server that hangs fails the test instead of keeping it.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The template of the public names, as the corpus has them.
 pub(crate) const HOST: &str = "preview{slot}.example.com";
@@ -157,6 +157,14 @@ impl Client {
     pub(crate) fn hurry(&mut self) -> &mut Self {
         self.0.get_ref().set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         self
+    }
+
+    /// Waits until the server hangs up; one that goes on, or says something first, does not.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        match self.0.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 
     /// Reads until the server hangs up.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
-use hyper::header::HeaderValue;
+use hyper::header::{self, HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
 use super::content_type;
@@ -44,6 +44,8 @@ pub(crate) struct Variant {
     pub(crate) content: Content,
     pub(crate) length: u64,
     pub(crate) etag: HeaderValue,
+    /// The headers of an answer with all of it, put together once and not for every request.
+    pub(crate) headers: HeaderMap,
 }
 
 /// A file with its variants.
@@ -52,24 +54,47 @@ pub(crate) struct Asset {
     pub(crate) plain: Variant,
     pub(crate) brotli: Option<Variant>,
     pub(crate) gzip: Option<Variant>,
-    pub(crate) content_type: HeaderValue,
-    pub(crate) cache_control: HeaderValue,
 }
 
 impl Asset {
-    /// Builds the asset of a name.
-    pub(super) fn new(name: &str, plain: Variant) -> Self {
+    /// Builds the asset of a name, without headers yet.
+    pub(super) fn new(plain: Variant) -> Self {
+        Self { plain, brotli: None, gzip: None }
+    }
+
+    /// Puts the headers of every variant together: those of the asset's name and `common` ones.
+    pub(super) fn prepare(&mut self, name: &str, common: &HeaderMap) {
+        let varies = self.varies();
         let cache_control = if is_named_by_content(name) {
             "public, max-age=31536000, immutable"
         } else {
             "no-cache"
         };
-        Self {
-            plain,
-            brotli: None,
-            gzip: None,
-            content_type: HeaderValue::from_static(content_type::of(name)),
-            cache_control: HeaderValue::from_static(cache_control),
+        let mut headers = common.clone();
+        for (name, value) in [
+            (header::CACHE_CONTROL, cache_control),
+            (header::CONTENT_TYPE, content_type::of(name)),
+            (header::ACCEPT_RANGES, "bytes"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if varies {
+            headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
+        for (variant, encoding) in [
+            (Some(&mut self.plain), None),
+            (self.brotli.as_mut(), Some(Encoding::Brotli)),
+            (self.gzip.as_mut(), Some(Encoding::Gzip)),
+        ] {
+            let Some(variant) = variant else { continue };
+            variant.headers.clone_from(&headers);
+            variant.headers.insert(header::ETAG, variant.etag.clone());
+            variant.headers.insert(header::CONTENT_LENGTH, variant.length.into());
+            if let Some(encoding) = encoding {
+                let token = HeaderValue::from_static(encoding.token());
+                variant.headers.insert(header::CONTENT_ENCODING, token);
+            }
         }
     }
 
@@ -92,13 +117,15 @@ impl Variant {
                 content: Content::File(Arc::new(file)),
                 length,
                 etag: etag(&digest),
+                headers: HeaderMap::new(),
             });
         }
         let mut bytes = Vec::new();
         file.take(LARGEST_IN_MEMORY).read_to_end(&mut bytes)?;
         let digest = Sha256::digest(&bytes);
         let length = bytes.len() as u64;
-        Ok(Self { content: Content::Memory(bytes.into()), length, etag: etag(&digest) })
+        let (content, etag) = (Content::Memory(bytes.into()), etag(&digest));
+        Ok(Self { content, length, etag, headers: HeaderMap::new() })
     }
 
     /// Returns how much memory the bytes take.

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use guard::diagnostic::{Code, Denial, shown};
 use guard::io::{Directory, FileProblem};
+use hyper::HeaderMap;
 
 use super::asset::{Asset, Encoding, Variant};
 use super::web_root::Published;
@@ -33,14 +34,14 @@ pub(crate) enum Found<'r> {
 }
 
 impl Release {
-    /// Reads a published release.
+    /// Reads a published release, whose files are answered with `common` headers beside their own.
     ///
     /// # Errors
     /// Refuses a release that holds a link or anything but files, that is too large, or has no index.
-    pub(crate) fn load(published: &Published) -> Result<Self, Denial> {
+    pub(crate) fn load(published: &Published, common: &HeaderMap) -> Result<Self, Denial> {
         let mut reading = Reading::default();
         reading.directory(&published.directory, "", 0)?;
-        let assets = reading.finish();
+        let assets = reading.finish(common);
         if !assets.contains_key(INDEX) {
             return Err(unfit("no `index.html`"));
         }
@@ -155,7 +156,7 @@ impl Reading {
     }
 
     /// Puts variants beside their originals; a stale variant is left out.
-    fn finish(self) -> HashMap<String, Asset> {
+    fn finish(self, common: &HeaderMap) -> HashMap<String, Asset> {
         let mut assets = HashMap::new();
         let mut variants = Vec::new();
         let modified: HashMap<&str, SystemTime> =
@@ -168,7 +169,7 @@ impl Reading {
             });
             match original {
                 None => {
-                    assets.insert(path.clone(), Asset::new(path, file.variant.clone()));
+                    assets.insert(path.clone(), Asset::new(file.variant.clone()));
                 }
                 Some((original, encoding, written)) if file.modified >= written => {
                     variants.push((original, encoding, file.variant.clone()));
@@ -184,6 +185,7 @@ impl Reading {
                 }
             }
         }
+        assets.iter_mut().for_each(|(path, asset)| asset.prepare(path, common));
         assets
     }
 }
@@ -216,7 +218,8 @@ mod tests {
 
     fn load(place: &Path) -> Result<Release, Code> {
         let directory = Directory::open(place).unwrap();
-        Release::load(&Published { directory, name: None }).map_err(|denial| denial.code())
+        Release::load(&Published { directory, name: None }, &HeaderMap::new())
+            .map_err(|denial| denial.code())
     }
 
     fn with_index() -> tempfile::TempDir {

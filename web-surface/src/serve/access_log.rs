@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guard::diagnostic::{Code, shown};
 use guard::slot::SlotId;
-use hyper::Method;
+use hyper::body::Body;
+use hyper::{Method, Request, Response, Uri};
 use serde::Serialize;
 use step_report::console::Format;
 use step_report::event::Event;
@@ -22,15 +23,43 @@ const QUEUE: usize = 4096;
 /// What is said of a request.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) method: Method,
+    method: Method,
     /// Without the query.
-    pub(super) path: String,
-    pub(super) status: u16,
+    path: String,
+    status: u16,
     /// Known when the answer does not stream.
-    pub(super) length: Option<u64>,
-    pub(super) code: Option<Code>,
+    length: Option<u64>,
+    code: Option<Code>,
     /// Until the answer began.
-    pub(super) duration: Duration,
+    duration: Duration,
+}
+
+/// What is noted of a request before it is answered.
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: Method,
+    uri: Uri,
+    at: Instant,
+}
+
+impl Asked {
+    /// Notes a request of this moment.
+    pub(super) fn now<B>(request: &Request<B>) -> Self {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self { method, uri, at: Instant::now() }
+    }
+
+    /// Says how it was answered.
+    pub(super) fn answered<B: Body>(self, response: &Response<B>, code: Option<Code>) -> Line {
+        Line {
+            method: self.method,
+            path: self.uri.path().to_owned(),
+            status: response.status().as_u16(),
+            length: response.body().size_hint().exact(),
+            code,
+            duration: self.at.elapsed(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,5 @@
 //! Forwarding `/api` to the slot's own backend.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use guard::diagnostic::{Code, Denial};
@@ -12,6 +11,7 @@ use slot_runtime::lifecycle::Owner;
 use tokio::time::Instant;
 
 use super::body::{Reply, RequestBody, TooLarge, UpstreamBody};
+use super::connection::{Client, Hold};
 use super::headers::Own;
 use super::pool::{Failure, Lease, Pool};
 use super::refusal::Refusal;
@@ -46,27 +46,27 @@ impl Api {
     pub(super) async fn forward(
         &self,
         mut request: Request<Incoming>,
-        peer: IpAddr,
+        client: Client,
         hosts: &Hosts,
         own: &Own,
     ) -> Result<Answer, Refusal> {
         let wants_upgrade = upgrade::is_asked_for(&request);
-        let client = wants_upgrade
+        let socket = wants_upgrade
             .then(|| upgrade::judge(&request, hosts).map(|()| hyper::upgrade::on(&mut request)))
             .transpose()?;
-        own.rewrite_request(request.headers_mut(), peer);
+        own.rewrite_request(request.headers_mut(), client.address);
         *request.version_mut() = Version::HTTP_11;
         if wants_upgrade {
             upgrade::ask(request.headers_mut());
         }
         let (response, lease) = self.send(request.map(RequestBody::new), wants_upgrade).await?;
-        self.answer(response, lease, client, own)
+        self.answer(response, (lease, client.hold), socket, own)
     }
 
     fn answer(
         &self,
         mut response: Response<Incoming>,
-        lease: Lease,
+        kept: (Lease, Hold),
         client: Option<hyper::upgrade::OnUpgrade>,
         own: &Own,
     ) -> Result<Answer, Refusal> {
@@ -85,7 +85,7 @@ impl Api {
             upgrade::ask(response.headers_mut());
             return Ok(Answer { response: response.map(|_| Reply::empty()), tunnel });
         }
-        let response = response.map(|body| Reply::Upstream(UpstreamBody::new(body, lease)));
+        let response = response.map(|body| Reply::Upstream(UpstreamBody::new(body, kept)));
         Ok(Answer { response, tunnel: None })
     }
 

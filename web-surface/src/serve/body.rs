@@ -12,6 +12,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use super::connection::Hold;
 use super::limits;
 use super::pool::Lease;
 
@@ -136,12 +137,14 @@ pub(super) struct UpstreamBody {
     incoming: Incoming,
     lease: Option<Lease>,
     clock: Clock,
+    _hold: Hold,
 }
 
 impl UpstreamBody {
-    /// Passes on a body together with the connection that it comes from.
-    pub(super) fn new(incoming: Incoming, lease: Lease) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), clock: Clock::default() };
+    /// Passes on a body together with the connection that it comes from, and keeps the client's.
+    pub(super) fn new(incoming: Incoming, (lease, hold): (Lease, Hold)) -> Self {
+        let lease = Some(lease);
+        let mut body = Self { incoming, lease, clock: Clock::default(), _hold: hold };
         body.give_back_at_end();
         body
     }

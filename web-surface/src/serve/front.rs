@@ -1,9 +1,9 @@
 //! One request: judged by form, host and path, then answered by the release or the backend.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::task::{Context, Poll};
 
 use guard::diagnostic::{Code, Denial, shown};
 use guard::route::{Hosts, Target, classify};
@@ -12,15 +12,17 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use slot_runtime::lifecycle::Owner;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::access_log::{AccessLog, Line};
+use super::access_log::{AccessLog, Asked, Line};
 use super::api::{self, Api, Tunnel};
 use super::body::Reply;
+use super::connection::{Client, Peer};
 use super::headers::Own;
 use super::page::{self, Wanted};
 use super::refusal::Refusal;
+use super::stopping::Stopping;
 use super::watch::Shelf;
 use super::{limits, upgrade};
 
@@ -32,12 +34,31 @@ pub(super) struct Front {
     shelf: Arc<Shelf>,
     api: Api,
     own: Own,
+    is_logged: bool,
     log: Mutex<Option<AccessLog>>,
     /// Connections and tunnels that are open.
     pub(super) work: Mutex<JoinSet<()>>,
     pub(super) places: Arc<Semaphore>,
     tunnels: Arc<Semaphore>,
-    pub(super) stopping: watch::Sender<bool>,
+    pub(super) stopping: Stopping,
+}
+
+/// The answer to one request, or the way to it.
+pub(super) enum Answer {
+    /// Taken when it is asked for.
+    Now(Option<Response<Reply>>),
+    Later(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Reply>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Now(response) => response.take().map_or(Poll::Pending, |r| Poll::Ready(Ok(r))),
+            Self::Later(response) => response.as_mut().poll(context).map(Ok),
+        }
+    }
 }
 
 impl Front {
@@ -55,58 +76,40 @@ impl Front {
             shelf,
             api: Api::of(slot, owner),
             own: Own::of(slot),
+            is_logged: log.is_some(),
             log: Mutex::new(log),
             work: Mutex::default(),
             places: Arc::new(Semaphore::new(limits::CONNECTIONS)),
             tunnels: Arc::new(Semaphore::new(limits::TUNNELS)),
-            stopping: watch::Sender::new(false),
+            stopping: Stopping::default(),
         }
     }
 
-    /// Answers one request.
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        peer: IpAddr,
-    ) -> Result<Response<Reply>, Infallible> {
-        let started = Instant::now();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let (mut response, code) = match self.judge_and_answer(request, peer).await {
-            Ok(response) => (response, None),
-            Err(refusal) => (refusal.answer(self.slot), Some(refusal.code())),
-        };
-        self.own.mark(response.headers_mut());
-        let length = response.body().size_hint().exact();
-        let status = response.status().as_u16();
-        self.say(|| Line {
-            method,
-            path: uri.path().to_owned(),
-            status,
-            length,
-            code,
-            duration: started.elapsed(),
-        });
-        Ok(response)
+    /// Answers one request: for a page at once, so that nothing of the request outlives the call.
+    pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: &Peer) -> Answer {
+        let asked = self.is_logged.then(|| Asked::now(&request));
+        if let Some(outcome) = self.judge_and_look(&request).transpose() {
+            drop(request);
+            return Answer::Now(Some(self.finish(outcome, asked)));
+        }
+        let (front, client) = (Arc::clone(self), peer.client());
+        Answer::Later(Box::pin(async move {
+            let outcome = front.forward(request, client).await;
+            front.finish(outcome, asked)
+        }))
     }
 
-    async fn judge_and_answer(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        peer: IpAddr,
-    ) -> Result<Response<Reply>, Refusal> {
-        judge_form(&request)?;
-        self.judge_host(&request)?;
-        let uri = request.uri().clone();
-        match classify(uri.path().as_bytes())
-            .map_err(|fault| refuse_path(uri.path(), fault.found()))?
-        {
-            Target::Api => {
-                let answer = self.api.forward(request, peer, &self.hosts, &self.own).await?;
-                if let Some(tunnel) = answer.tunnel {
-                    self.open(tunnel)?;
-                }
-                Ok(answer.response)
-            }
+    /// Judges a request and answers it from the release; `None` is one for the backend.
+    fn judge_and_look(
+        &self,
+        request: &Request<Incoming>,
+    ) -> Result<Option<Response<Reply>>, Refusal> {
+        judge_form(request)?;
+        self.judge_host(request)?;
+        let uri = request.uri();
+        let target = classify(uri.path().as_bytes());
+        match target.map_err(|fault| refuse_path(uri.path(), fault.found()))? {
+            Target::Api => Ok(None),
             Target::Page(path) => {
                 let wanted = Wanted {
                     method: request.method(),
@@ -114,9 +117,37 @@ impl Front {
                     raw_path: uri.path(),
                     query: uri.query(),
                 };
-                page::answer(&self.shelf.release(), &path, wanted)
+                page::answer(&self.shelf.release(), &path, wanted).map(Some)
             }
         }
+    }
+
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Result<Response<Reply>, Refusal> {
+        let answer = self.api.forward(request, client, &self.hosts, &self.own).await?;
+        if let Some(tunnel) = answer.tunnel {
+            self.open(tunnel)?;
+        }
+        Ok(answer.response)
+    }
+
+    fn finish(
+        &self,
+        outcome: Result<Response<Reply>, Refusal>,
+        asked: Option<Asked>,
+    ) -> Response<Reply> {
+        let (mut response, code) = match outcome {
+            Ok(response) => (response, None),
+            Err(refusal) => (refusal.answer(self.slot), Some(refusal.code())),
+        };
+        self.own.mark(response.headers_mut());
+        if let Some(asked) = asked {
+            self.say(asked.answered(&response, code));
+        }
+        response
     }
 
     /// Opens a tunnel; its connections no longer count among those that are accepted.
@@ -149,9 +180,9 @@ impl Front {
         Err(Refusal::ending(StatusCode::MISDIRECTED_REQUEST, denial))
     }
 
-    fn say(&self, line: impl FnOnce() -> Line) {
+    fn say(&self, line: Line) {
         if let Some(log) = &*self.log.lock().unwrap_or_else(PoisonError::into_inner) {
-            log.say(line());
+            log.say(line);
         }
     }
 
@@ -162,7 +193,7 @@ impl Front {
 
     /// Lets open requests end; returns how many connections had to be cut.
     pub(super) async fn drain(&self) -> usize {
-        self.stopping.send_replace(true);
+        self.stopping.begin();
         let mut work = std::mem::take(&mut *self.lock_work());
         let end = async { while work.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(limits::DRAIN, end).await;

@@ -13,8 +13,10 @@ pub(super) const BODY_BYTES: u64 = 100 * 1024 * 1024;
 /// Connections to the backend that are kept for the next request.
 pub(super) const IDLE_UPSTREAM: usize = 64;
 
-/// Until the headers of a request are there, also between two requests.
-pub(super) const HEADERS: Duration = Duration::from_secs(30);
+/// Between two looks whether anything moves on a connection.
+pub(super) const QUIET_LOOK: Duration = Duration::from_secs(5);
+/// After so many looks at which nothing was sent, a connection ends: 30 seconds, and one look at most.
+pub(super) const QUIET_LOOKS: u32 = 6;
 /// Between two pieces of a body, in either direction.
 pub(super) const BODY_IDLE: Duration = Duration::from_secs(600);
 /// Until the backend accepts a connection.

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guard::diagnostic::Denial;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::front::Front;
-use super::{internal, limits};
+use super::{connection, internal};
 
 /// After a failure to accept, such as too many open files.
 const BREATH: Duration = Duration::from_millis(50);
@@ -47,7 +44,7 @@ pub(super) async fn accept(listener: &TcpListener, front: &Arc<Front>, signals: 
             _ = signals.interrupt.recv() => return,
             next = next(listener, front) => match next {
                 Ok((stream, peer, place)) => {
-                    let connection = serve(Arc::clone(front), stream, peer, place);
+                    let connection = connection::serve(Arc::clone(front), stream, peer, place);
                     let mut work = front.lock_work();
                     work.spawn(connection);
                     // What has ended is forgotten, so that the set stays small.
@@ -67,25 +64,4 @@ async fn next(
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, peer.ip(), place))
-}
-
-async fn serve(front: Arc<Front>, stream: TcpStream, peer: IpAddr, place: OwnedSemaphorePermit) {
-    let mut stopping = front.stopping.subscribe();
-    let service = service_fn(move |request| Arc::clone(&front).answer(request, peer));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADERS)
-        .max_buf_size(limits::HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    // A client that breaks off is nobody's failure; the log has what was answered.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-    drop(place);
 }

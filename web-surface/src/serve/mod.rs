@@ -3,6 +3,7 @@
 mod access_log;
 mod api;
 mod body;
+mod connection;
 mod front;
 mod headers;
 mod limits;
@@ -13,6 +14,7 @@ mod page;
 mod pool;
 mod ready;
 mod refusal;
+mod stopping;
 mod upgrade;
 mod watch;
 
@@ -30,6 +32,8 @@ use tokio::net::TcpListener;
 use crate::release::{Release, WebRoot};
 use access_log::AccessLog;
 use front::Front;
+use headers::Own;
+use hyper::HeaderMap;
 use listener::Signals;
 use watch::Shelf;
 
@@ -55,26 +59,23 @@ pub(crate) struct Settings {
 /// Refuses a release that cannot be served and a port that cannot be used.
 pub(crate) fn run(console: &Console, settings: Settings) -> Result<(), Denial> {
     let published = settings.root.look()?;
-    let release = Release::load(&published)?;
+    let mut common = HeaderMap::new();
+    Own::of(settings.slot).mark(&mut common);
+    let release = Release::load(&published, &common)?;
+    let shelf = Arc::new(Shelf::new(&published, release, common));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| internal("the runtime cannot start", &error))?;
-    let served = runtime.block_on(serve(console, settings, &published, release));
+    let served = runtime.block_on(serve(console, settings, shelf));
     // A file that is still being read must not keep the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(
-    console: &Console,
-    settings: Settings,
-    published: &crate::release::Published,
-    release: Release,
-) -> Result<(), Denial> {
+async fn serve(console: &Console, settings: Settings, shelf: Arc<Shelf>) -> Result<(), Denial> {
     let Settings { slot, hosts, owner, root, access_log, ready_socket } = settings;
     let mut signals = Signals::listen()?;
     let listener = bind(slot).await?;
-    say(console, slot, "web.started", &release);
-    let shelf = Arc::new(Shelf::new(published, release));
+    say(console, slot, "web.started", &shelf.release());
     let log = access_log.then(|| AccessLog::start(slot, console.format()));
     let front = Arc::new(Front::new(slot, hosts, owner, Arc::clone(&shelf), log));
     ready::tell(ready_socket.as_deref(), "READY=1\n");

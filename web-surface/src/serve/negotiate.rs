@@ -18,10 +18,7 @@ pub(super) enum Part {
 }
 
 /// Chooses the variant to answer with; a part is always one of the plain bytes.
-pub(super) fn variant<'a>(
-    asset: &'a Asset,
-    headers: &HeaderMap,
-) -> (&'a Variant, Option<Encoding>) {
+pub(super) fn variant<'a>(asset: &'a Asset, headers: &HeaderMap) -> &'a Variant {
     let accepted = headers.get(header::ACCEPT_ENCODING);
     if asset.varies() && !headers.contains_key(header::RANGE) {
         for (variant, encoding) in
@@ -30,11 +27,11 @@ pub(super) fn variant<'a>(
             if let Some(variant) = variant
                 && accepted.is_some_and(|value| accepts(value, encoding))
             {
-                return (variant, Some(encoding));
+                return variant;
             }
         }
     }
-    (&asset.plain, None)
+    &asset.plain
 }
 
 /// Returns whether `Accept-Encoding` allows an encoding, by its name or by `*`.

@@ -49,54 +49,49 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 fn file(asset: &Asset, wanted: Wanted<'_>) -> Response<Reply> {
-    let (variant, encoding) = negotiate::variant(asset, wanted.headers);
-    let mut response = if negotiate::is_known(wanted.headers, &variant.etag) {
-        with_status(StatusCode::NOT_MODIFIED)
-    } else {
-        content(variant, wanted)
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::ETAG, variant.etag.clone());
-    headers.insert(header::CACHE_CONTROL, asset.cache_control.clone());
-    headers.insert(header::CONTENT_TYPE, asset.content_type.clone());
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if asset.varies() {
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let variant = negotiate::variant(asset, wanted.headers);
+    if negotiate::is_known(wanted.headers, &variant.etag) {
+        let mut response = answer_with(variant, Reply::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        return response;
     }
-    if let Some(encoding) = encoding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.token()));
+    match negotiate::part(wanted.headers, &variant.etag, variant.length) {
+        Part::Whole => answer_with(variant, content(variant, 0, variant.length, wanted.method)),
+        Part::Bytes { at, length } => {
+            let mut response = answer_with(variant, content(variant, at, length, wanted.method));
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            let range = format!("bytes {at}-{}/{}", at + length - 1, variant.length);
+            set(&mut response, header::CONTENT_RANGE, range);
+            response
+        }
+        Part::Outside => {
+            let mut response = answer_with(variant, Reply::empty());
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            set(&mut response, header::CONTENT_RANGE, format!("bytes */{}", variant.length));
+            response
+        }
     }
+}
+
+fn answer_with(variant: &Variant, body: Reply) -> Response<Reply> {
+    let mut response = Response::new(body);
+    response.headers_mut().clone_from(&variant.headers);
     response
 }
 
-fn content(variant: &Variant, wanted: Wanted<'_>) -> Response<Reply> {
-    let (at, length, total) = match negotiate::part(wanted.headers, &variant.etag, variant.length) {
-        Part::Whole => (0, variant.length, None),
-        Part::Bytes { at, length } => (at, length, Some(variant.length)),
-        Part::Outside => {
-            let mut response = with_status(StatusCode::RANGE_NOT_SATISFIABLE);
-            set(&mut response, header::CONTENT_RANGE, format!("bytes */{}", variant.length));
-            return response;
-        }
-    };
-    let body = match &variant.content {
-        _ if wanted.method == Method::HEAD => Reply::empty(),
+fn content(variant: &Variant, at: u64, length: u64, method: &Method) -> Reply {
+    match &variant.content {
+        _ if *method == Method::HEAD => Reply::empty(),
         Content::Memory(bytes) => {
             let place =
                 |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(bytes.len());
             Reply::whole(bytes.slice(place(at)..place(at + length)))
         }
         Content::File(file) => Reply::File(FileBody::new(std::sync::Arc::clone(file), at, length)),
-    };
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if let Some(total) = total {
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let range = format!("bytes {at}-{}/{total}", at + length - 1);
-        set(&mut response, header::CONTENT_RANGE, range);
     }
-    response
 }
 
 /// Sends a browser to the path with a slash, so that relative links hold.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use guard::diagnostic::Denial;
 use guard::slot::SlotId;
+use hyper::HeaderMap;
 use step_report::console::{Console, Format};
 use step_report::event::Event;
 
@@ -19,6 +20,8 @@ use crate::release::{Published, Release, WebRoot};
 pub(super) struct Shelf {
     release: Mutex<Arc<Release>>,
     first: Option<String>,
+    /// What every answer with a file says of the front.
+    common: HeaderMap,
 }
 
 /// What tells one published state from another.
@@ -29,8 +32,8 @@ fn mark(published: &Published) -> Option<String> {
 
 impl Shelf {
     /// Puts the first release on the shelf.
-    pub(super) fn new(published: &Published, release: Release) -> Self {
-        Self { release: Mutex::new(Arc::new(release)), first: mark(published) }
+    pub(super) fn new(published: &Published, release: Release, common: HeaderMap) -> Self {
+        Self { release: Mutex::new(Arc::new(release)), first: mark(published), common }
     }
 
     /// Returns the release of this moment.
@@ -53,7 +56,7 @@ pub(super) async fn follow(console: &Console, slot: SlotId, root: &WebRoot, shel
             Ok(published) if mark(&published) == seen => continue,
             Ok(published) => {
                 seen = mark(&published);
-                load(published).await
+                load(published, shelf.common.clone()).await
             }
             Err(denial) => Err(denial),
         };
@@ -73,8 +76,8 @@ pub(super) async fn follow(console: &Console, slot: SlotId, root: &WebRoot, shel
 }
 
 /// Reads a release beside the requests that go on.
-async fn load(published: Published) -> Result<Release, Denial> {
-    let read = tokio::task::spawn_blocking(move || Release::load(&published)).await;
+async fn load(published: Published, common: HeaderMap) -> Result<Release, Denial> {
+    let read = tokio::task::spawn_blocking(move || Release::load(&published, &common)).await;
     read.unwrap_or_else(|error| {
         Err(super::internal("the release cannot be read", &std::io::Error::other(error)))
     })
