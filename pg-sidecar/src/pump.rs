@@ -97,6 +97,11 @@ impl Pump {
         poll_fn(|context| with_buffer(|buffer| self.poll(context, buffer, until))).await
     }
 
+    /// Moves what there is, until one side ends.
+    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+        with_buffer(|buffer| self.poll(context, buffer, Until::End))
+    }
+
     /// Returns the sockets.
     pub(crate) fn into_parts(self) -> (Stream, Stream) {
         (self.client, self.server)

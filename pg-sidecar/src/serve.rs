@@ -14,6 +14,7 @@ use slot_runtime::lease::EmbeddedStore;
 use step_report::console::Console;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::door::Door;
@@ -62,10 +63,11 @@ pub(crate) fn run(
 ) -> Result<(), Denial> {
     keep_memory_private()?;
     allow_descriptors();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Not a `LocalSet`: that one asks this very future, signals and all, at every message of a session.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(|error| internal("the runtime cannot start", &error))?;
-    let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, serve(console, settings, loaded, environment))
+    runtime.block_on(serve(console, settings, loaded, environment))
 }
 
 async fn serve(

@@ -1,14 +1,18 @@
 //! One client from its first byte to its last.
 
 use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use guard::diagnostic::{Code, Denial};
 use serde::Serialize;
 use slot_runtime::lease::Generation;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
 
 use crate::audit::{Audit, Kind};
 use crate::cancel::Registered;
@@ -19,7 +23,7 @@ use crate::handshake::{CancelKey, Handshake, Refusal, Startup, Step};
 use crate::message::{fatal, message, sqlstate};
 use crate::peer::Peer;
 use crate::pump::{Ended, Pump, Until};
-use crate::sidecar::{Permit, Sidecar};
+use crate::sidecar::{Gate, Permit, Sidecar};
 use crate::stream::Stream;
 use crate::upstream::{Failure, LoggedIn, Owner};
 
@@ -286,12 +290,11 @@ fn audit(sidecar: &Rc<Sidecar>, peer: &Peer) -> Option<Box<Audit>> {
 impl Session {
     async fn run(mut self, sidecar: &Rc<Sidecar>, peer: &Peer) {
         let started = Instant::now();
-        let (mut gate, lease) = (sidecar.watch_gate(), self.lease);
-        let ended = tokio::select! {
-            ended = self.pump.run(Until::End) => ended,
-            _ = gate.wait_for(|gate| !gate.admits(lease)) => self.wind_up(sidecar).await,
+        let lease = self.lease;
+        let ended = match self.run_while_admitted(sidecar.watch_gate()).await {
+            Some(ended) => ended,
+            None => self.wind_up(sidecar).await,
         };
-        drop(gate);
         let (to_server, to_client) = self.pump.totals();
         let can_be_told = self.pump.at_boundary();
         let Self { registered, pump, _permit, .. } = self;
@@ -321,6 +324,34 @@ impl Session {
             bytes_to_client: to_client,
         };
         sidecar.events.say("session.closed", &format!("closed for {peer}"), finished);
+    }
+
+    /// Moves bytes until one side ends; `None` when the session is admitted no longer.
+    async fn run_while_admitted(&mut self, mut gate: watch::Receiver<Gate>) -> Option<Ended> {
+        // This one only tells that something changed, which costs less than to wait for it anew at
+        // every message.
+        let mut glance = gate.clone();
+        while gate.has_changed().is_ok() && gate.borrow_and_update().admits(self.lease) {
+            glance.mark_unchanged();
+            let mut change = pin!(gate.changed());
+            let mut is_first = true;
+            let ended = poll_fn(|context| {
+                if let Poll::Ready(ended) = self.pump.poll_end(context) {
+                    return Poll::Ready(Some(ended));
+                }
+                let is_told = if std::mem::take(&mut is_first) {
+                    // Asked once, it wakes this task by itself.
+                    change.as_mut().poll(context).is_ready()
+                } else {
+                    glance.has_changed().unwrap_or(true)
+                };
+                if is_told { Poll::Ready(None) } else { Poll::Pending }
+            });
+            if let Some(ended) = ended.await {
+                return Some(ended);
+            }
+        }
+        None
     }
 
     /// Goes on until the session can be ended well, but not for ever.
