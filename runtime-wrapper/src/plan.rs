@@ -19,7 +19,7 @@ use guard::slot::SlotId;
 use guard::verify::{VerifiedTarget, verify};
 use slot_runtime::lease::{self, Admission, EmbeddedStore, Generation};
 use slot_runtime::record::{self, Assignment};
-use slot_runtime::{StateRoot, identity, sidecar};
+use slot_runtime::{StateRoot, identity, pending_reset, sidecar};
 
 use crate::cli::{ExecOptions, Purpose};
 use crate::launch;
@@ -92,8 +92,8 @@ pub struct ExecPlan {
 /// Decides whether the program may be started, and with what.
 ///
 /// # Errors
-/// Every refusal of the configuration, the slot, the required sandbox, the target, the program, the
-/// directories and the environment, in this order.
+/// Every refusal of the configuration, the slot, the required sandbox, the target, the program, a
+/// reset that is due, the directories and the environment, in this order.
 pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan, Denial> {
     let mut config = load_config_at(options.config.as_deref())?.config;
     if config.sidecar.enabled {
@@ -107,6 +107,9 @@ pub fn plan(options: &ExecOptions, environment: &Environment) -> Result<ExecPlan
         Purpose::Sync => refuse_target(options)?,
     };
     let Chosen { program, worktree, lease } = choose_program(slot, options, &config)?;
+    if target.is_some() {
+        pending_reset::refuse(&config.roots, slot)?;
+    }
     let target = by_sidecar(target, lease, &config)?;
     let places = places::prepare(slot, &config.roots, worktree.as_deref(), options.purpose)?;
     let demand = match &target {
@@ -529,6 +532,29 @@ mod tests {
         assert_eq!(code(&GOOD), None);
         claim();
         assert_eq!(code(&from_record), Some(Code::LeaseGeneration));
+    }
+
+    #[test]
+    fn nothing_starts_on_the_data_of_the_last_holder() {
+        let bench = Bench::new("");
+        bench.record("backend", &[], None);
+        let config = load_config_at(Some(&bench.directory.path().join("slotguard.toml"))).unwrap();
+        let (roots, slot) = (config.config.roots, "preview-1".parse().unwrap());
+        let code = |words: &[&str]| {
+            bench.plan(words, &[("DATABASE_URL", URL)]).err().map(|denial| denial.code())
+        };
+        let from_record = ["--slot", "preview-1", "--from-record"];
+        pending_reset::schedule(&roots, slot, SystemTime::now()).unwrap();
+        assert_eq!(code(&GOOD), Some(Code::ResetDue));
+        assert_eq!(code(&from_record), Some(Code::ResetDue));
+        // A sync has no database.
+        std::fs::create_dir_all(bench.directory.path().join("previews/x")).unwrap();
+        let worktree = bench.directory.path().join("previews/x");
+        let sync = ["--purpose", "sync", "--worktree", worktree.to_str().unwrap()];
+        let sync = [&sync[..], &GOOD[..]].concat();
+        assert_eq!(bench.plan(&sync, &[]).err().map(|denial| denial.code()), None);
+        pending_reset::done(&roots, slot).unwrap();
+        assert_eq!((code(&GOOD), code(&from_record)), (None, None));
     }
 
     #[test]
