@@ -48,7 +48,8 @@ pub(crate) async fn serve(
 ) {
     // Boxed, so that an idle session does not keep the memory of its start.
     if let Some(session) = Box::pin(begin(&sidecar, stream, &peer, &waiting)).await {
-        session.run(&sidecar, &peer).await;
+        // Boxed, so that it is not held twice.
+        Box::new(session).run(&sidecar, &peer).await;
     }
 }
 
@@ -288,29 +289,30 @@ fn audit(sidecar: &Rc<Sidecar>, peer: &Peer) -> Option<Box<Audit>> {
 }
 
 impl Session {
-    async fn run(mut self, sidecar: &Rc<Sidecar>, peer: &Peer) {
+    async fn run(mut self: Box<Self>, sidecar: &Rc<Sidecar>, peer: &Peer) {
         let started = Instant::now();
         let lease = self.lease;
         let ended = match self.run_while_admitted(sidecar.watch_gate()).await {
             Some(ended) => ended,
-            None => self.wind_up(sidecar).await,
+            // Boxed like every end, which no session that goes on has to make room for.
+            None => Box::pin(self.wind_up(sidecar)).await,
         };
         let (to_server, to_client) = self.pump.totals();
         let can_be_told = self.pump.at_boundary();
-        let Self { registered, pump, _permit, .. } = self;
+        let Self { registered, pump, _permit, .. } = *self;
         drop(registered);
         let (client, server) = pump.into_parts();
         drop(server);
         let ended_by = match ended {
             Ended::Client => "client",
             Ended::Server => {
-                client.end_with(&[]).await;
+                Box::pin(client.end_with(&[])).await;
                 "server"
             }
             Ended::Reached => {
                 let denial = sidecar.closed().unwrap_or_else(|| sidecar.over(lease));
                 let words = can_be_told.then(|| fatal(sqlstate::ADMIN_SHUTDOWN, &denial));
-                client.end_with(&words.unwrap_or_default()).await;
+                Box::pin(client.end_with(&words.unwrap_or_default())).await;
                 "sidecar"
             }
         };
