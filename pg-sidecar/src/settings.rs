@@ -137,7 +137,7 @@ fn address(endpoint: &Endpoint, proves_itself: bool) -> Result<SocketAddr, Denia
     match address {
         Ok(address) if proves_itself || endpoint.is_loopback_address() => Ok(address),
         _ => {
-            let expected = "a loopback endpoint such as 127.0.0.1:5432, or a `[sidecar] tls_ca`";
+            let expected = "a loopback endpoint such as 127.0.0.1:5432, or a `tls_ca`";
             Err(refuse(format!("`{endpoint}`"), expected))
         }
     }

@@ -90,7 +90,8 @@ const NEVER_SENT: [&str; 5] = ["user", "database", "replication", "role", "sessi
 /// Most names of further start-up settings.
 const MOST_KEYS: usize = 32;
 
-pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
+/// Reads the table; how the slots' server proves itself is the sidecar's too, unless it has its own.
+pub(super) fn parse(raw: RawSidecar, server: Option<&ServerTls>) -> Result<SidecarPolicy, Denial> {
     let default = SidecarPolicy::default();
     let socket = raw.upstream_socket.map(|text| parse_socket(&text)).transpose()?;
     if raw.mode == SidecarMode::Peer && socket.is_none() {
@@ -102,6 +103,7 @@ pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
         let expected = "either TLS or an `upstream_socket`, on which there is none";
         return Err(refuse_value("[sidecar] tls_ca", "beside an `upstream_socket`", expected));
     }
+    let tls = tls.or_else(|| server.filter(|_| socket.is_none()).cloned());
     let number = |key: &str, value: Option<u16>, least, most| match value {
         Some(value) if value < least || value > most => {
             let expected = format!("a number from {least} to {most}");
@@ -202,6 +204,34 @@ mod tests {
             let code = sidecar(bad).expect_err(bad).code();
             assert!([Code::ConfigValue, Code::ConfigSyntax].contains(&code), "{bad}: {code}");
         }
+    }
+
+    #[test]
+    fn the_server_proves_itself_to_the_sidecar_as_to_everybody_unless_it_says_otherwise() {
+        let ca = |lines: &str| {
+            let database = "version = 1\n[database]\ntls_ca = \"/etc/server.pem\"\n\
+                            tls_server_name = \"db.internal\"\n";
+            let config = Config::parse(&format!("{database}[sidecar]\n{lines}")).unwrap();
+            assert_eq!(config.database.tls.unwrap().ca.as_str(), "/etc/server.pem");
+            config.sidecar.tls.map(|tls| (tls.ca.as_str().to_owned(), tls.server_name))
+        };
+        let named = Some("db.internal".to_owned());
+        assert_eq!(ca("enabled = true"), Some(("/etc/server.pem".to_owned(), named)));
+        // A pair of its own is taken as a whole.
+        assert_eq!(ca("tls_ca = \"/etc/own.pem\""), Some(("/etc/own.pem".to_owned(), None)));
+        assert_eq!(ca("upstream_socket = \"/run/postgresql\""), None);
+        let alone = Config::parse("version = 1\n[sidecar]\ntls_ca = \"/etc/own.pem\"").unwrap();
+        assert_eq!(alone.database.tls, None);
+    }
+
+    #[test]
+    fn the_server_s_pair_is_held_to_the_same_rules() {
+        let database = |lines: &str| Config::parse(&format!("version = 1\n[database]\n{lines}"));
+        assert!(database("tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"db\"").is_ok());
+        let denial = database("tls_server_name = \"db\"").unwrap_err();
+        assert_eq!(denial.code(), Code::ConfigValue);
+        assert!(denial.message().contains("`[database] tls_server_name`"), "{denial}");
+        assert!(database("tls_ca = \"ca.pem\"").is_err());
     }
 
     #[test]
