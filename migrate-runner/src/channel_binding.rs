@@ -1,7 +1,8 @@
 //! What ties a login to the TLS that it runs in: `tls-server-end-point` of RFC 5929.
 //!
-//! Whoever stands between with another certificate of the same authority relays a login in vain: both
-//! ends name the certificate that they see. Only the algorithm is read here; rustls judged the rest.
+//! Whoever stands between with another certificate of the same authority relays a login to a server
+//! with TLS in vain: both ends name the certificate that they see. Only the algorithm is read here;
+//! rustls judged the rest.
 
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 

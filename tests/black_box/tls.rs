@@ -5,6 +5,7 @@
 use guard::diagnostic::Code;
 use rustix::process::Signal;
 
+use crate::support::between::Between;
 use crate::support::run::{Outcome, Run, assert_whole};
 use crate::support::secured::Secured;
 use crate::support::server::{Server, password};
@@ -137,6 +138,20 @@ fn a_login_is_tied_to_the_certificate_whatever_signs_it() {
     secured.configure_server("small", "");
     secured.present("small", "IP:127.0.0.1");
     secured.server.confirmed(1);
+}
+
+#[test]
+fn a_login_is_not_passed_on_by_who_has_another_certificate_of_the_authority() {
+    let Some(secured) = Secured::alone() else { return };
+    // With the server's own key there is nothing to tell it by.
+    let between = Between::start(&secured);
+    secured.configure_server_at(between.port(), "ours", "");
+    secured.server.confirmed(1);
+    secured.issue("ours", "IP:127.0.0.1", &["-days", "2"]);
+    let between = Between::start(&secured);
+    secured.configure_server_at(between.port(), "ours", "");
+    let denial = secured.server.confirm(1).format("json").run().denied(Code::LoginRefused);
+    assert!(denial["found"].as_str().unwrap().contains("channel binding"), "{denial}");
 }
 
 /// Expects the question for TLS and then TLS alone, and none of what a login says.

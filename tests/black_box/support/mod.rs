@@ -1,6 +1,7 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
 pub(crate) mod bench;
+pub(crate) mod between;
 pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod dice;

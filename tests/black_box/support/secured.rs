@@ -14,7 +14,7 @@ use super::run::{Run, say};
 use super::server::{Server, password};
 use super::sidecar;
 
-const OPENSSL: &str = "/usr/bin/openssl";
+pub(crate) const OPENSSL: &str = "/usr/bin/openssl";
 
 const TRIES: u32 = 500;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -104,7 +104,7 @@ impl Secured {
     }
 
     /// Makes a key and a certificate of an authority, as the files `key` and `pem`.
-    fn issue(&self, authority: &str, names: &str, more: &[&str]) {
+    pub(crate) fn issue(&self, authority: &str, names: &str, more: &[&str]) {
         let (key, request, pem) = (self.at("key"), self.at("request"), self.at("pem"));
         self.server.place.write("tls/names", 0o644, &format!("subjectAltName={names}\n"));
         let (ca, ca_key) =
