@@ -11,6 +11,7 @@ use crate::path::AbsolutePath;
 use crate::policy::{DatabasePolicy, Endpoint};
 use crate::provision::{ADMIN_ROLE, SEED_ROLE};
 use crate::secret::Secret;
+use crate::tls::{self, ServerTls};
 
 /// The database that an administrator connects to first.
 pub const MAINTENANCE_DATABASE: &str = "postgres";
@@ -38,6 +39,7 @@ pub struct AdminTarget {
     role: String,
     password: Option<Secret>,
     system_identifier: Option<u64>,
+    tls: Option<ServerTls>,
 }
 
 /// How the server is reached.
@@ -63,7 +65,8 @@ impl AdminTarget {
     /// Judges the URL of an administrator; its database must be the maintenance database.
     ///
     /// # Errors
-    /// Refuses another database, a production server, and a server that is not the slots' own.
+    /// Refuses another database, a production server, a server that is not the slots' own, and a
+    /// demand for TLS where none is configured.
     pub fn verify(target: &DatabaseTarget, policy: &DatabasePolicy) -> Result<Self, Denial> {
         let endpoint = Endpoint { host: target.host().clone(), port: target.port() };
         let address = allowed(&endpoint, policy)?;
@@ -75,11 +78,13 @@ impl AdminTarget {
                 format!("database `{MAINTENANCE_DATABASE}` at {endpoint}"),
             ));
         }
+        tls::judge_demands(target.parameters(), policy.tls.as_ref())?;
         Ok(Self {
             door: Door::Tcp { address, port: target.port() },
             role: target.user().to_owned(),
             password: target.password().cloned(),
             system_identifier: policy.system_identifier,
+            tls: policy.tls.clone(),
         })
     }
 
@@ -100,8 +105,13 @@ impl AdminTarget {
         }
         let url = format!("postgresql://{role}@127.0.0.1:1/{MAINTENANCE_DATABASE}");
         let role = DatabaseTarget::parse(&url)?.user().to_owned();
-        let system_identifier = policy.system_identifier;
-        Ok(Self { door: Door::Socket { directory, port }, role, password: None, system_identifier })
+        Ok(Self {
+            door: Door::Socket { directory, port },
+            role,
+            password: None,
+            system_identifier: policy.system_identifier,
+            tls: None,
+        })
     }
 
     /// Builds the login of the role that owns the slots' databases.
@@ -131,6 +141,7 @@ impl AdminTarget {
             role: DatabaseTarget::parse(&url)?.user().to_owned(),
             password: Some(password),
             system_identifier: self.system_identifier,
+            tls: self.tls.clone(),
         })
     }
 
@@ -149,6 +160,7 @@ impl AdminTarget {
             role: role.to_owned(),
             password: Some(password),
             system_identifier: policy.system_identifier,
+            tls: policy.tls.clone(),
         })
     }
 
@@ -174,6 +186,12 @@ impl AdminTarget {
     #[must_use]
     pub fn system_identifier(&self) -> Option<u64> {
         self.system_identifier
+    }
+
+    /// Returns how the server must prove by TLS who it is, if it must; a socket has no TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
     }
 
     /// Returns the server, the way diagnostics name it.
@@ -231,6 +249,28 @@ mod tests {
         assert_eq!(on("127.0.0.1:5433/postgres"), Err(Code::ProductionEndpoint));
         assert_eq!(on("127.0.0.1:5434/postgres"), Err(Code::ForeignEndpoint));
         assert_eq!(on("127.0.0.9:5432/postgres"), Err(Code::ForeignEndpoint));
+    }
+
+    #[test]
+    fn tls_is_of_every_way_but_the_socket() {
+        let ca = AbsolutePath::parse("/etc/ca.pem").unwrap();
+        let tls = ServerTls { ca, server_name: None };
+        let secured = DatabasePolicy { tls: Some(tls.clone()), ..policy() };
+        let url = "postgresql://postgres@127.0.0.1:5432/postgres?sslmode=require";
+        let target = DatabaseTarget::parse(url).unwrap();
+        let by_url = AdminTarget::verify(&target, &secured).unwrap();
+        let secret = || Secret::new("s3cret".to_owned());
+        let admin = AdminTarget::preview_admin(secret(), &secured).unwrap();
+        let seed = AdminTarget::seed_owner(secret(), &secured).unwrap();
+        let other = by_url.as_role("slot_1", secret()).unwrap();
+        for target in [by_url, admin, seed, other] {
+            assert_eq!(target.tls(), Some(&tls), "{target:?}");
+        }
+        let directory = AbsolutePath::parse("/run/postgresql").unwrap();
+        let socket = AdminTarget::socket(directory, 5432, "postgres", &secured).unwrap();
+        assert_eq!(socket.tls(), None);
+        let refused = AdminTarget::verify(&target, &policy()).unwrap_err();
+        assert_eq!(refused.code(), Code::TlsUnavailable);
     }
 
     #[test]

@@ -34,4 +34,5 @@ pub mod slot;
 pub mod stamp;
 pub mod suggestion;
 pub mod template;
+pub mod tls;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! What configuration says about databases: endpoints, roles, and what is production.
+//! What configuration says about databases: endpoints, proofs, roles, and what is production.
 //!
 //! The contract's mapping of slot to database name is not policy and cannot be configured.
 
@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::database_url::Host;
 use crate::template::Template;
+use crate::tls::ServerTls;
 
 /// A host and port that a database server answers on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct DatabasePolicy {
     pub endpoints: Vec<Endpoint>,
     /// The system identifier that the slots' server must have, as `pg_control_system()` says it.
     pub system_identifier: Option<u64>,
+    /// How the slots' server proves by TLS who it is; `None` is connections in clear.
+    pub tls: Option<ServerTls>,
     /// Whether a database must carry the stamp of its slot to be acted on.
     pub require_stamp: bool,
     /// The role of each slot; `None` means that any role passes the offline check.

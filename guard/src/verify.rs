@@ -11,6 +11,7 @@ use crate::policy::{DatabasePolicy, Endpoint};
 use crate::secret::Secret;
 use crate::slot::SlotId;
 use crate::suggestion;
+use crate::tls::ServerTls;
 
 /// Proof that a target names the slot's own database on the slots' own server.
 ///
@@ -34,6 +35,7 @@ use crate::suggestion;
 ///     target,
 ///     address,
 ///     system_identifier: None,
+///     tls: None,
 ///     require_stamp: false,
 ///     production_databases: Vec::new(),
 /// };
@@ -55,6 +57,7 @@ pub struct VerifiedTarget {
     target: DatabaseTarget,
     address: IpAddr,
     system_identifier: Option<u64>,
+    tls: Option<ServerTls>,
     require_stamp: bool,
     production_databases: Vec<String>,
 }
@@ -75,6 +78,7 @@ pub fn verify(
             target,
             address,
             system_identifier: policy.system_identifier,
+            tls: policy.tls.clone(),
             require_stamp: policy.require_stamp,
             production_databases: policy.production_databases.clone(),
         }),
@@ -196,6 +200,12 @@ impl VerifiedTarget {
         self.system_identifier
     }
 
+    /// Returns how the server must prove by TLS who it is, if it must.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
+    }
+
     /// Returns whether the live database must carry the slot's stamp.
     #[must_use]
     pub fn requires_stamp(&self) -> bool {
@@ -264,13 +274,13 @@ impl VerifiedTarget {
 
     /// Returns the slot's own database by way of the slot's sidecar, with the password of its start.
     ///
-    /// What the target carried for the server itself is gone: its address, its password, and
-    /// parameters that demand TLS, which the sidecar does not speak.
+    /// What the target carried for the server itself is gone: its address, its password, and every
+    /// demand for TLS, which the sidecar does not speak.
     #[must_use]
     pub fn through_sidecar(self, password: Secret) -> Self {
         let (host, port) = (Ipv4Addr::LOCALHOST, self.slot.sidecar_port());
         let target = self.target.by_way_of(host, port, password);
-        Self { target, address: host.into(), ..self }
+        Self { target, address: host.into(), tls: None, ..self }
     }
 
     /// Returns what is worth knowing about a target that passed.
@@ -288,6 +298,7 @@ impl VerifiedTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::AbsolutePath;
     use crate::template::Template;
 
     fn judge(url: &str, policy: &DatabasePolicy) -> Result<VerifiedTarget, Denial> {
@@ -311,13 +322,18 @@ mod tests {
     fn db_1_by_way_of_the_sidecar_nothing_of_the_server_s_login_is_left() {
         let url = "postgresql://slot_1:s3cret@127.0.0.1:5432/app_preview_1\
                    ?sslmode=require&ssl=true&connect_timeout=5";
-        let proof = judge(url, &DatabasePolicy::default()).unwrap();
+        let ca = AbsolutePath::parse("/etc/ca.pem").unwrap();
+        let tls = Some(ServerTls { ca, server_name: None });
+        let policy = DatabasePolicy { tls: tls.clone(), ..DatabasePolicy::default() };
+        let proof = judge(url, &policy).unwrap();
+        assert_eq!(proof.tls(), tls.as_ref());
         let proof = proof.through_sidecar(Secret::new("c0ffee-7".to_owned()));
         assert_eq!(
             proof.connection_url().dangerous_expose(),
             "postgresql://slot_1:c0ffee-7@127.0.0.1:5101/app_preview_1?connect_timeout=5"
         );
         assert_eq!((proof.port(), proof.address()), (5101, Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(proof.tls(), None);
         let plain = "postgresql://slot_1@[::1]:5432/app_preview_1?sslmode=disable";
         let proof = judge(plain, &DatabasePolicy::default()).unwrap();
         let proof = proof.through_sidecar(Secret::new("c0ffee".to_owned()));

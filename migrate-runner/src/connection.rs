@@ -1,15 +1,17 @@
-//! The one place that connects, from checked parts and with a proof of where it leads.
+//! The settings of a connection, from checked parts and with a proof of where it leads.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use guard::admin::{AdminTarget, Door};
-use guard::database_url::Parameter;
 use guard::diagnostic::{Code, Denial, shown};
+use guard::tls;
 use guard::verify::VerifiedTarget;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use pg_tls::Unproved;
+use tokio_postgres::{Client, Config};
 
 use crate::limits::Limits;
+use crate::way::{Canceller, Way};
 
 const DEFAULT_CONNECT_SECONDS: u16 = 10;
 
@@ -28,6 +30,7 @@ const ADMIN_OPTIONS: &str =
 #[derive(Debug)]
 pub(crate) struct Login {
     settings: Config,
+    way: Way,
     patience: Duration,
     /// Who logs in, for a refusal.
     who: String,
@@ -38,23 +41,30 @@ pub(crate) struct Login {
 
 impl Login {
     /// Rebuilds the settings of a slot's own connection; no text is handed to the driver.
+    ///
+    /// # Errors
+    /// Refuses a demand for TLS where none is configured, and certificates of an authority that
+    /// cannot be used.
     pub(crate) fn of_slot(target: &VerifiedTarget, limits: &Limits) -> Result<Self, Denial> {
+        tls::judge_demands(target.parameters(), target.tls())?;
         let mut seconds = DEFAULT_CONNECT_SECONDS;
         let mut application_name = "slotguard-migrate";
         for parameter in target.parameters() {
             match (parameter.name(), parameter.value()) {
-                _ if parameter.demands_tls() => return Err(refuse_tls(parameter)),
                 ("application_name", name) => application_name = name,
                 ("connect_timeout", given) => seconds = given.parse().unwrap_or(seconds),
                 _ => {}
             }
         }
         let options = format!("{STARTUP_OPTIONS} {}", limits.options());
-        let mut settings = base(target.role(), target.password(), target.database());
+        let address = SocketAddr::new(target.address(), target.port());
+        let way = Way::to(address, target.tls())?;
+        let mut settings = base(target.role(), target.password(), target.database(), &way);
         settings.application_name(application_name).options(options);
         settings.host(target.address().to_string()).port(target.port());
         Ok(Self {
             settings,
+            way,
             patience: Duration::from_secs(seconds.into()),
             who: target.slot().to_string(),
             place: target.place(),
@@ -63,37 +73,50 @@ impl Login {
     }
 
     /// Rebuilds the settings of an administrator's connection to one database.
-    pub(crate) fn of_admin(target: &AdminTarget, database: &str) -> Self {
-        let mut settings = base(target.role(), target.password(), database);
-        settings.application_name("slotguard-admin").options(format!(
-            "{STARTUP_OPTIONS} {ADMIN_OPTIONS} -c search_path={ADMIN_SEARCH_PATH}"
-        ));
-        through(&mut settings, target.door());
-        Self::of_door(settings, target, database)
+    ///
+    /// # Errors
+    /// Refuses certificates of an authority that cannot be used.
+    pub(crate) fn of_admin(target: &AdminTarget, database: &str) -> Result<Self, Denial> {
+        let options =
+            format!("{STARTUP_OPTIONS} {ADMIN_OPTIONS} -c search_path={ADMIN_SEARCH_PATH}");
+        Self::of_door(target, database, "slotguard-admin", &options)
     }
 
     /// Rebuilds the settings of the seed's role, which runs migrations as a slot's role does.
-    pub(crate) fn of_seed(target: &AdminTarget, database: &str) -> Self {
-        let mut settings = base(target.role(), target.password(), database);
-        settings.application_name("slotguard-seed").options(STARTUP_OPTIONS);
-        through(&mut settings, target.door());
-        Self::of_door(settings, target, database)
+    ///
+    /// # Errors
+    /// As [`Login::of_admin`].
+    pub(crate) fn of_seed(target: &AdminTarget, database: &str) -> Result<Self, Denial> {
+        Self::of_door(target, database, "slotguard-seed", STARTUP_OPTIONS)
     }
 
-    fn of_door(settings: Config, target: &AdminTarget, database: &str) -> Self {
-        Self {
+    fn of_door(
+        target: &AdminTarget,
+        database: &str,
+        application_name: &str,
+        options: &str,
+    ) -> Result<Self, Denial> {
+        let way = match target.door() {
+            Door::Tcp { address, port } => Way::to(SocketAddr::new(*address, *port), target.tls())?,
+            Door::Socket { .. } => Way::Clear,
+        };
+        let mut settings = base(target.role(), target.password(), database, &way);
+        settings.application_name(application_name).options(options);
+        through(&mut settings, target.door());
+        Ok(Self {
             settings,
+            way,
             patience: Duration::from_secs(DEFAULT_CONNECT_SECONDS.into()),
             who: format!("`{}`", target.role()),
             place: format!("database `{}` at {}", shown(database), target.place()),
             role: target.role().to_owned(),
-        }
+        })
     }
 
     /// Connects.
     ///
     /// # Errors
-    /// Refuses when the server does not answer in time or refuses the login.
+    /// Refuses when the server does not answer in time, does not prove itself or refuses the login.
     pub(crate) async fn connect(&self) -> Result<Client, Denial> {
         match self.attempt().await? {
             Ok(client) => Ok(client),
@@ -111,20 +134,18 @@ impl Login {
 
     /// Connects once, telling the server's refusal from everything else.
     pub(crate) async fn attempt(&self) -> Result<Result<Client, tokio_postgres::Error>, Denial> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that connects, with a proof")]
-        let connecting = self.settings.connect(NoTls);
+        let connecting = self.way.connect(&self.settings);
         match tokio::time::timeout(self.patience, connecting).await {
-            Ok(Ok((client, connection))) => {
-                tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "the connection ended");
-                    }
-                });
-                Ok(Ok(client))
-            }
-            Ok(Err(error)) => Ok(Err(error)),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Unproved::Refused(refusal))) => Err(refusal.into_denial(Code::ServerTls)),
+            Ok(Err(Unproved::Lost(error))) => Err(self.unreachable(&error.to_string())),
             Err(_) => Err(self.unreachable("no answer in time")),
         }
+    }
+
+    /// Returns the means to cancel what a session of this login does.
+    pub(crate) fn canceller(&self, client: &Client) -> Canceller {
+        Canceller::new(client, self.way.clone(), self.patience)
     }
 
     /// Returns how long to wait for an answer that decides.
@@ -149,9 +170,10 @@ pub(crate) fn cause(error: &tokio_postgres::Error) -> String {
     source.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn base(role: &str, password: Option<&guard::secret::Secret>, database: &str) -> Config {
+fn base(role: &str, password: Option<&guard::secret::Secret>, database: &str, way: &Way) -> Config {
     let mut settings = Config::new();
-    settings.user(role).dbname(database).ssl_mode(SslMode::Disable);
+    settings.user(role).dbname(database);
+    way.mark(&mut settings);
     if let Some(password) = password {
         settings.password(password.dangerous_expose());
     }
@@ -168,15 +190,6 @@ fn through(settings: &mut Config, door: &Door) {
             settings.host_path(directory.as_str()).port(*port);
         }
     }
-}
-
-fn refuse_tls(parameter: &Parameter) -> Denial {
-    Denial::new(
-        Code::TlsUnavailable,
-        "the target demands TLS, which is not available here",
-        parameter.to_string(),
-        "sslmode=disable or sslmode=prefer",
-    )
 }
 
 #[cfg(test)]

@@ -59,9 +59,10 @@ impl GuardedSession {
     /// Connects and asks the server who it is, over this very connection.
     ///
     /// # Errors
-    /// Refuses a target that demands TLS, a server that does not answer or refuses the login, one
-    /// that turns out to be another database, another role or a standby, a stamp that does not
-    /// hold, and a role with rights that no slot may have.
+    /// Refuses a target that demands TLS where none is configured, a server that does not answer, does
+    /// not prove itself by TLS where it must, or refuses the login, one that turns out to be another
+    /// database, another role or a standby, a stamp that does not hold, and a role with rights that no
+    /// slot may have.
     pub async fn open(target: VerifiedTarget, limits: &Limits) -> Result<Self, Denial> {
         let login = Login::of_slot(&target, limits)?;
         tracing::info!(slot = %target.slot(), target = %target.canonical(), "connecting");
@@ -84,7 +85,7 @@ impl GuardedSession {
     /// As [`GuardedSession::open`].
     pub(crate) async fn open_seed(target: &AdminTarget) -> Result<Self, Denial> {
         let database = next_name(SEED_DATABASE);
-        let login = Login::of_seed(target, &database);
+        let login = Login::of_seed(target, &database)?;
         let client = login.connect().await?;
         let proof = Proof::Seed { role: target.role().to_owned(), database };
         let session = Self::new(client, proof, login).await?;
@@ -100,7 +101,7 @@ impl GuardedSession {
         let answer = answer.map_err(|error| login.unreachable(&cause(&error)))?;
         let pid = live::first_columns(&answer).first().and_then(|pid| pid.parse().ok());
         let pid = pid.unwrap_or_default();
-        let (stopper, stop) = stop::pair(&client);
+        let (stopper, stop) = stop::pair(login.canceller(&client));
         let (stopper, second) = (Some(stopper), OnceCell::new());
         Ok(Self { client, proof, login, pid, stopper, stop, second })
     }

@@ -7,7 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_postgres::{CancelToken, Client, NoTls};
+
+use crate::way::Canceller;
 
 /// The side of the session.
 #[derive(Debug)]
@@ -16,13 +17,13 @@ pub(crate) struct StopSign(watch::Receiver<bool>);
 /// The side that asks.
 pub(crate) struct Stopper {
     asks: watch::Sender<bool>,
-    token: CancelToken,
+    canceller: Canceller,
 }
 
-/// Returns both sides for a session.
-pub(crate) fn pair(client: &Client) -> (Stopper, StopSign) {
+/// Returns both sides for a session, by the means to cancel what it does.
+pub(crate) fn pair(canceller: Canceller) -> (Stopper, StopSign) {
     let (asks, sign) = watch::channel(false);
-    (Stopper { asks, token: client.cancel_token() }, StopSign(sign))
+    (Stopper { asks, canceller }, StopSign(sign))
 }
 
 impl fmt::Debug for Stopper {
@@ -36,9 +37,7 @@ impl Stopper {
     pub(crate) async fn stop(&self) {
         // A session that is gone needs no asking.
         let _ = self.asks.send(true);
-        if let Err(error) = self.token.cancel_query(NoTls).await {
-            tracing::debug!(%error, "the statement could not be cancelled");
-        }
+        self.canceller.cancel().await;
     }
 }
 

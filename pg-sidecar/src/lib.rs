@@ -28,5 +28,4 @@ mod session;
 mod settings;
 mod sidecar;
 mod stream;
-mod tls;
 mod upstream;

@@ -8,10 +8,10 @@ use guard::config::{Config, SidecarMode};
 use guard::diagnostic::{Code, Denial};
 use guard::policy::Endpoint;
 use guard::slot::SlotId;
+use pg_tls::Tls;
 
 use crate::handshake::Rules;
 use crate::login::{Login, UrlFile};
-use crate::tls::Tls;
 
 /// Everything that is decided before a socket opens.
 #[derive(Debug)]
@@ -65,8 +65,9 @@ impl Settings {
             let found = format!("{} endpoints", config.database.endpoints.len());
             return Err(refuse(found, "exactly one `[database] endpoints`"));
         };
-        let tls = policy.tls.as_ref().map(|tls| Tls::new(tls, endpoint)).transpose()?;
-        let tcp = address(endpoint, tls.is_some())?;
+        let tcp = address(endpoint, policy.tls.is_some())?;
+        let tls = policy.tls.as_ref().map(|tls| Tls::new(tls, tcp.ip())).transpose();
+        let tls = tls.map_err(|refusal| refusal.into_denial(Code::SidecarUpstream))?;
         let Some(role) = &config.database.role else {
             return Err(refuse("no `[database] role`".to_owned(), "the role of the slots"));
         };
@@ -136,7 +137,7 @@ fn address(endpoint: &Endpoint, proves_itself: bool) -> Result<SocketAddr, Denia
     match address {
         Ok(address) if proves_itself || endpoint.is_loopback_address() => Ok(address),
         _ => {
-            let expected = "a loopback endpoint such as 127.0.0.1:5432, or a `[sidecar] tls_ca`";
+            let expected = "a loopback endpoint such as 127.0.0.1:5432, or a `tls_ca`";
             Err(refuse(format!("`{endpoint}`"), expected))
         }
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
 /// Larger than any message that a server sends in one piece.
 pub(crate) const BUFFER: usize = 64 * 1024;
@@ -30,7 +29,7 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     // Boxed: it is large, and most sessions have none.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<pg_tls::Stream>),
 }
 
 impl Stream {

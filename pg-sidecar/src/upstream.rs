@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use guard::config::SidecarMode;
 use guard::diagnostic::{Code, Denial, shown};
+use pg_tls::Unproved;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::{Exchange, Message};
@@ -119,10 +120,11 @@ impl Upstream {
             }
         };
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
-        let connected = connected.unwrap_or_else(|_| Err(Unconnected::late()));
+        let connected =
+            connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
         let (stream, found) = connected.map_err(|why| match why {
-            Unconnected::Refused(denial) => denial,
-            Unconnected::Failed(error) => refuse(settings, &error.to_string()),
+            Unproved::Refused(refusal) => refusal.into_denial(Code::SidecarTls),
+            Unproved::Lost(error) => refuse(settings, &error.to_string()),
         })?;
         match (owner, found, self.owner.get()) {
             // Whoever could put another socket in the place of the server's is another user.
@@ -249,33 +251,6 @@ impl Upstream {
         };
         // A request that comes too late is none, whoever asks.
         let _ = tokio::time::timeout(PATIENCE, asking).await;
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(crate) enum Unconnected {
-    /// What answers is not to be used.
-    Refused(Denial),
-    /// Nothing answers, or not to the end.
-    Failed(io::Error),
-}
-
-impl Unconnected {
-    fn late() -> Self {
-        Self::Failed(io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl From<Denial> for Unconnected {
-    fn from(denial: Denial) -> Self {
-        Self::Refused(denial)
-    }
-}
-
-impl From<io::Error> for Unconnected {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::support::server::Server;
 use crate::support::{ports, programs, web};
 use crate::{
     backend_codes, deploy, hazards, install, leases, release, reset_interrupted, routes_live,
-    stepwise,
+    stepwise, tls,
 };
 
 const URL: &str = "postgresql://slot_1@127.0.0.1:5432/app_preview_1";
@@ -488,6 +488,10 @@ const LIVE: &[LiveScenario] = &[
         let url = server.url(slot, &format!("app_preview_{slot}"));
         apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
             .with("DATABASE_URL", &url.replace('@', ":s3cret-of-nobody@"))
+    }),
+    (Code::TlsAuthority, |server, slot| {
+        server.configure("tls_ca = \"/nonexistent/server-ca.pem\"");
+        apply(server, slot, &[("V1__a.sql", "CREATE TABLE a ();")])
     }),
     (Code::ServerUnreachable, |server, slot| {
         server.place.configure("[database]\nendpoints = [\"127.0.0.1:1\"]\n");
@@ -1120,6 +1124,7 @@ fn every_code_is_shown_or_exempt_with_a_reason() {
     shown.push(Code::ArtifactIncomplete);
     shown.extend(backend_codes::shown());
     shown.extend(routes_live::SHOWN);
+    shown.extend(tls::SHOWN);
     for code in Code::ALL {
         let times = shown.iter().filter(|other| *other == code).count();
         let reason = EXEMPT.iter().find(|(exempt, _)| exempt == code);

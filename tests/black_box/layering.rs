@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// The crates from the bottom up: each may use only those above it in this list.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "guard",
     "step-report",
     "slot-runtime",
+    "pg-tls",
     "runtime-wrapper",
     "migrate-runner",
     "throwaway-postgres",
@@ -67,6 +68,7 @@ fn mistakes(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
         for (library, users) in [
             ("refinery", &["migrate-runner"][..]),
             ("tokio-postgres", &["migrate-runner", OUTSIDE]),
+            ("tokio-rustls", &["pg-tls"]),
         ] {
             let uses = dependencies.iter().any(|dependency| dependency.starts_with(library));
             if uses && !users.contains(&name.as_str()) {
@@ -100,6 +102,7 @@ fn a_wrong_edge_is_seen() {
     assert_eq!(edge("sample-backend", "guard"), ["sample-backend → guard"]);
     assert_eq!(edge("slotguard", "refinery-core"), ["slotguard → refinery"]);
     assert_eq!(edge("guard", "tokio-postgres"), ["guard → tokio-postgres"]);
+    assert_eq!(edge("pg-sidecar", "tokio-rustls"), ["pg-sidecar → tokio-rustls"]);
     assert_eq!(edge("newcomer", "guard"), ["newcomer has no layer", "newcomer → guard"]);
 }
 
@@ -159,7 +162,9 @@ fn se_1_the_execution_path_is_built_without_what_starts_children() {
 
 #[test]
 fn se_1_the_guarded_programs_start_no_children() {
-    for name in ["guard", "step-report", "slot-runtime", "runtime-wrapper", "migrate-runner"] {
+    for name in
+        ["guard", "step-report", "slot-runtime", "pg-tls", "runtime-wrapper", "migrate-runner"]
+    {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src");
         let files = sources(&directory);
         assert!(!files.is_empty(), "{name} has no sources");

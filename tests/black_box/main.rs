@@ -58,6 +58,7 @@ mod suggestions;
 mod support;
 mod systemd;
 mod three_slots;
+mod tls;
 mod trace;
 mod traps;
 mod units;

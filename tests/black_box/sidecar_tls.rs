@@ -2,104 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
-
 use guard::diagnostic::Code;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::run::{Run, assert_whole, say};
-use crate::support::server::Server;
+use crate::support::run::assert_whole;
+use crate::support::secured::Secured;
 use crate::support::sidecar::{self, Sidecar, serve};
 
-const OPENSSL: &str = "/usr/bin/openssl";
-
-/// A server of TLS and the authority of its certificate; `None`, said aloud, without openssl.
-struct Secured {
-    server: Server,
-}
-
-impl Secured {
-    fn new() -> Option<Self> {
-        if !Path::new(OPENSSL).is_file() {
-            say("SKIPPED: no openssl to make certificates with");
-            return None;
-        }
-        let secured = Self { server: Server::new() };
-        for name in ["ours", "theirs"] {
-            secured.make_authority(name);
-        }
-        secured.present("ours", "IP:127.0.0.1,DNS:db.internal");
-        secured.switch("on");
-        Some(secured)
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.server.place.text(&format!("tls/{name}"))
-    }
-
-    fn openssl(args: &[&str]) {
-        let outcome = Run::at(Path::new(OPENSSL), args).run();
-        assert_eq!(outcome.status, Some(0), "{outcome:?}");
-    }
-
-    fn make_authority(&self, name: &str) {
-        std::fs::create_dir_all(self.at("")).unwrap();
-        let (key, pem) = (self.at(&format!("{name}.key")), self.at(&format!("{name}.pem")));
-        let subject = format!("/CN=authority {name}");
-        let front = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
-        let rest = ["-nodes", "-days", "2", "-subj", &subject, "-keyout", &key, "-out", &pem];
-        Self::openssl(&[&front[..], &rest].concat());
-    }
-
-    /// Gives the server a certificate of an authority for these names.
-    fn present(&self, authority: &str, names: &str) {
-        let (key, request, pem) = (self.at("key"), self.at("request"), self.at("pem"));
-        self.server.place.write("tls/names", 0o644, &format!("subjectAltName={names}\n"));
-        let (ca, ca_key) =
-            (self.at(&format!("{authority}.pem")), self.at(&format!("{authority}.key")));
-        let front = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        let rest = ["-subj", "/CN=server", "-keyout", &key, "-out", &request];
-        Self::openssl(&[&front[..], &rest].concat());
-        let front = ["x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key];
-        let rest = ["-CAcreateserial", "-days", "2", "-extfile", &self.at("names"), "-out", &pem];
-        Self::openssl(&[&front[..], &rest].concat());
-        let data = self.server.cluster().data_dir();
-        let owner = std::fs::metadata(data).unwrap();
-        for (from, to) in [(&key, "server.key"), (&pem, "server.crt")] {
-            let to = data.join(to);
-            std::fs::copy(from, &to).unwrap();
-            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).unwrap();
-            std::os::unix::fs::chown(&to, Some(owner.uid()), Some(owner.gid())).unwrap();
-        }
-        self.server.sql("postgres", "SELECT pg_reload_conf()");
-    }
-
-    /// Switches TLS on or off at the server, and waits until it counts.
-    fn switch(&self, on: &str) {
-        self.server.sql("postgres", &format!("ALTER SYSTEM SET ssl = {on}"));
-        self.server.sql("postgres", "SELECT pg_reload_conf()");
-        for _ in 0..500 {
-            if self.server.sql("postgres", "SHOW ssl").trim() == on {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("ssl is not {on}");
-    }
-
-    fn configure(&self, authority: &str, more: &str) {
-        let ca = self.at(&format!("{authority}.pem"));
-        sidecar::configure(&self.server, &format!("tls_ca = \"{ca}\"\n{more}"));
-    }
-
-    /// Expects that the sidecar does not serve, and returns what it found.
-    #[track_caller]
-    fn found(&self) -> String {
-        let _port = sidecar::reserve();
-        let denial = serve(&self.server).format("json").run().denied(Code::SidecarTls);
-        denial["found"].as_str().unwrap().to_owned()
-    }
+/// Expects that the sidecar does not serve, and returns what it found.
+#[track_caller]
+fn found(secured: &Secured) -> String {
+    let _port = sidecar::reserve();
+    let denial = serve(&secured.server).format("json").run().denied(Code::SidecarTls);
+    denial["found"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -144,7 +59,7 @@ fn a_server_that_does_not_prove_itself_by_tls_is_not_used() {
     assert_whole(Code::SidecarTls.id(), &shown.join("\n"));
     // Another name than the certificate's, and its neighbour.
     secured.configure("ours", "tls_server_name = \"other.internal\"\n");
-    assert!(secured.found().contains("other.internal"));
+    assert!(found(&secured).contains("other.internal"));
     secured.configure("ours", "tls_server_name = \"db.internal\"\n");
     let sidecar = Sidecar::start(&secured.server);
     assert_eq!(sidecar.sql("SELECT 1"), "1\n");
@@ -158,7 +73,7 @@ fn a_server_that_does_not_prove_itself_by_tls_is_not_used() {
     assert!(refused.stderr.contains("it declines TLS"), "{refused:#?}");
     sidecar.stop();
     secured.configure("ours", "");
-    assert!(secured.found().contains("it declines TLS"));
+    assert!(found(&secured).contains("it declines TLS"));
     // Without an authority the same server is spoken to in clear, within this host.
     sidecar::configure(&secured.server, "");
     let sidecar = Sidecar::start(&secured.server);
@@ -181,4 +96,35 @@ fn an_authority_that_cannot_be_used_is_refused_before_a_socket_opens() {
     let ours = std::fs::read_to_string(secured.at("ours.pem")).unwrap();
     secured.server.place.write("tls/open.pem", 0o666, &ours);
     denied("open", "0666");
+}
+
+#[test]
+fn a_server_that_lets_nobody_in_without_tls_is_confirmed_and_served() {
+    let Some(secured) = Secured::alone() else { return };
+    // By its own pair alone the sidecar has TLS, and who must confirm the server has not.
+    secured.configure("ours", "");
+    {
+        let _port = sidecar::reserve();
+        let denial = serve(&secured.server).format("json").run().denied(Code::LoginRefused);
+        assert!(denial["found"].as_str().unwrap().contains("no pg_hba.conf entry"), "{denial}");
+    }
+    secured.configure_server("ours", "[sidecar]\nenabled = true\nconfirm_every_s = 1\n");
+    let sidecar = Sidecar::start(&secured.server);
+    let version = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert_eq!(sidecar.sql(version), "t|TLSv1.3\n");
+
+    // Who confirms it does not believe another authority either.
+    secured.present("theirs", "IP:127.0.0.1");
+    sidecar.wait_for("sidecar.unconfirmed", |event| {
+        event["found"].as_str().is_some_and(|found| found.starts_with(Code::ServerTls.id()))
+    });
+    secured.present("ours", "IP:127.0.0.1");
+    sidecar.wait_for("sidecar.confirmed", |_| true);
+    assert_eq!(sidecar.sql("SELECT 1"), "1\n");
+    sidecar.stop();
+    // The pair of its own is taken before the server's.
+    let ca = secured.at("theirs.pem");
+    let own = format!("[sidecar]\nenabled = true\ntls_ca = \"{ca}\"\n");
+    secured.configure_server("ours", &own);
+    assert!(found(&secured).contains("UnknownIssuer"));
 }

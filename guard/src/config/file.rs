@@ -11,7 +11,7 @@ use super::release::{self, RawRelease};
 use super::sandbox::{RawSandbox, RawSync};
 use super::sidecar::{self, RawSidecar};
 use super::worker::{self, Rule};
-use super::{Config, Roots, Web, publish, sandbox};
+use super::{Config, Roots, Web, publish, sandbox, tls};
 use crate::database_url::{DatabaseTarget, Host};
 use crate::diagnostic::{Code, Denial, shown};
 use crate::environment::EnvPolicy;
@@ -78,6 +78,8 @@ struct Database {
     #[serde(default)]
     endpoints: Vec<String>,
     system_identifier: Option<String>,
+    tls_ca: Option<String>,
+    tls_server_name: Option<String>,
     role: Option<String>,
     password_file: Option<String>,
     admin_password_file: Option<String>,
@@ -160,7 +162,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Denial> {
         file.database.password_file.map(|text| parse_password_file(&text, &slots)).transpose()?;
     let set = parse_set(file.env.set)?;
     let roots = parse_roots(file.roots)?;
-    let sidecar = sidecar::parse(file.sidecar)?;
+    let sidecar = sidecar::parse(file.sidecar, database.tls.as_ref())?;
     let sandbox = sandbox::parse(file.sandbox, &database, &sidecar, &roots, &slots)?;
     let child = EnvPolicy::new(file.env.inherit, file.env.block, set, &slots)?;
     let (sync, sync_programs) = sandbox::parse_sync(file.sync, &database)?;
@@ -265,9 +267,11 @@ fn parse_database(
         }
     }
     let role = database.role.as_deref().map(|text| parse_role(text, slots)).transpose()?;
+    let (ca, server_name) = (database.tls_ca.clone(), database.tls_server_name.clone());
     Ok(DatabasePolicy {
         endpoints,
         system_identifier,
+        tls: tls::parse("[database]", ca, server_name)?,
         require_stamp: database.require_stamp,
         role,
         production_databases: production.databases,

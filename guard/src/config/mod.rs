@@ -11,6 +11,7 @@ mod publish;
 mod release;
 mod sandbox;
 mod sidecar;
+mod tls;
 mod worker;
 
 use crate::diagnostic::{Code, Denial};
@@ -29,7 +30,7 @@ pub use leases::{LeasePolicy, parse_time, show_time};
 pub use lifecycle::{LifecyclePolicy, Manager};
 pub use publish::Publish;
 pub use release::ReleasedDatabase;
-pub use sidecar::{SidecarMode, SidecarPolicy, SidecarTls};
+pub use sidecar::{SidecarMode, SidecarPolicy};
 
 /// Where slot records, leases and private homes live when nothing is configured.
 const DEFAULT_STATE_ROOT: &str = "/var/lib/slotguard/state";

@@ -3,9 +3,11 @@
 use serde::Deserialize;
 
 use super::file::refuse_value;
+use super::tls;
 use crate::diagnostic::Denial;
 use crate::path::AbsolutePath;
 use crate::provision::Quotas;
+use crate::tls::ServerTls;
 
 /// How the sidecar logs in to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
@@ -28,7 +30,7 @@ pub struct SidecarPolicy {
     /// The directory of the server's Unix socket; `None` is TCP.
     pub upstream_socket: Option<AbsolutePath>,
     /// How the server proves by TLS who it is; `None` is a connection in clear, within this host.
-    pub tls: Option<SidecarTls>,
+    pub tls: Option<ServerTls>,
     /// Names of start-up settings that a client may send beside the usual ones.
     pub startup_keys: Vec<String>,
     /// How often the server must say again who it is, in seconds.
@@ -36,15 +38,6 @@ pub struct SidecarPolicy {
     /// Whether it is said when a client asks for what would matter if its rights were wrong.
     pub audit: bool,
     max_sessions: Option<u16>,
-}
-
-/// TLS towards the server: always with a certificate that is verified as a whole, never less.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SidecarTls {
-    /// A file with the certificates of the only authorities that are believed.
-    pub ca: AbsolutePath,
-    /// The name in the server's certificate; `None` is the address of the endpoint.
-    pub server_name: Option<String>,
 }
 
 impl SidecarPolicy {
@@ -97,18 +90,20 @@ const NEVER_SENT: [&str; 5] = ["user", "database", "replication", "role", "sessi
 /// Most names of further start-up settings.
 const MOST_KEYS: usize = 32;
 
-pub(super) fn parse(raw: RawSidecar) -> Result<SidecarPolicy, Denial> {
+/// Reads the table; how the slots' server proves itself is the sidecar's too, unless it has its own.
+pub(super) fn parse(raw: RawSidecar, server: Option<&ServerTls>) -> Result<SidecarPolicy, Denial> {
     let default = SidecarPolicy::default();
     let socket = raw.upstream_socket.map(|text| parse_socket(&text)).transpose()?;
     if raw.mode == SidecarMode::Peer && socket.is_none() {
         let expected = "an `upstream_socket`: only on a Unix socket the server sees who connects";
         return Err(refuse_value("[sidecar] mode", "\"peer\" alone", expected));
     }
-    let tls = parse_tls(raw.tls_ca, raw.tls_server_name)?;
+    let tls = tls::parse("[sidecar]", raw.tls_ca, raw.tls_server_name)?;
     if tls.is_some() && socket.is_some() {
         let expected = "either TLS or an `upstream_socket`, on which there is none";
         return Err(refuse_value("[sidecar] tls_ca", "beside an `upstream_socket`", expected));
     }
+    let tls = tls.or_else(|| server.filter(|_| socket.is_none()).cloned());
     let number = |key: &str, value: Option<u16>, least, most| match value {
         Some(value) if value < least || value > most => {
             let expected = format!("a number from {least} to {most}");
@@ -136,44 +131,6 @@ fn parse_socket(text: &str) -> Result<AbsolutePath, Denial> {
     let path = AbsolutePath::parse(text).ok().filter(|_| text.len() <= LONGEST_SOCKET_DIRECTORY);
     let expected = "the absolute path of a directory, such as \"/run/postgresql\"";
     path.ok_or_else(|| refuse_value("[sidecar] upstream_socket", text, expected))
-}
-
-fn parse_tls(
-    ca: Option<String>,
-    server_name: Option<String>,
-) -> Result<Option<SidecarTls>, Denial> {
-    let Some(ca) = ca else {
-        return match server_name {
-            None => Ok(None),
-            Some(name) => {
-                let expected = "a `tls_ca` beside it, since nobody else is believed";
-                Err(refuse_value("[sidecar] tls_server_name", &name, expected))
-            }
-        };
-    };
-    let expected = "the absolute path of a file with certificates";
-    let path = AbsolutePath::parse(&ca);
-    let ca = path.map_err(|_| refuse_value("[sidecar] tls_ca", &ca, expected))?;
-    match server_name {
-        Some(name) if !is_server_name(&name) => {
-            let expected = "a host name in lower case, such as \"db.internal\"";
-            Err(refuse_value("[sidecar] tls_server_name", &name, expected))
-        }
-        server_name => Ok(Some(SidecarTls { ca, server_name })),
-    }
-}
-
-/// A plain name: no address, which the endpoint has, and no pattern, which only a certificate has.
-fn is_server_name(name: &str) -> bool {
-    let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(byte)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let last = name.rsplit('.').next().unwrap_or_default();
-    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn parse_keys(keys: Vec<String>) -> Result<Vec<String>, Denial> {
@@ -247,6 +204,34 @@ mod tests {
             let code = sidecar(bad).expect_err(bad).code();
             assert!([Code::ConfigValue, Code::ConfigSyntax].contains(&code), "{bad}: {code}");
         }
+    }
+
+    #[test]
+    fn the_server_proves_itself_to_the_sidecar_as_to_everybody_unless_it_says_otherwise() {
+        let ca = |lines: &str| {
+            let database = "version = 1\n[database]\ntls_ca = \"/etc/server.pem\"\n\
+                            tls_server_name = \"db.internal\"\n";
+            let config = Config::parse(&format!("{database}[sidecar]\n{lines}")).unwrap();
+            assert_eq!(config.database.tls.unwrap().ca.as_str(), "/etc/server.pem");
+            config.sidecar.tls.map(|tls| (tls.ca.as_str().to_owned(), tls.server_name))
+        };
+        let named = Some("db.internal".to_owned());
+        assert_eq!(ca("enabled = true"), Some(("/etc/server.pem".to_owned(), named)));
+        // A pair of its own is taken as a whole.
+        assert_eq!(ca("tls_ca = \"/etc/own.pem\""), Some(("/etc/own.pem".to_owned(), None)));
+        assert_eq!(ca("upstream_socket = \"/run/postgresql\""), None);
+        let alone = Config::parse("version = 1\n[sidecar]\ntls_ca = \"/etc/own.pem\"").unwrap();
+        assert_eq!(alone.database.tls, None);
+    }
+
+    #[test]
+    fn the_server_s_pair_is_held_to_the_same_rules() {
+        let database = |lines: &str| Config::parse(&format!("version = 1\n[database]\n{lines}"));
+        assert!(database("tls_ca = \"/etc/ca.pem\"\ntls_server_name = \"db\"").is_ok());
+        let denial = database("tls_server_name = \"db\"").unwrap_err();
+        assert_eq!(denial.code(), Code::ConfigValue);
+        assert!(denial.message().contains("`[database] tls_server_name`"), "{denial}");
+        assert!(database("tls_ca = \"ca.pem\"").is_err());
     }
 
     #[test]

@@ -612,11 +612,27 @@ catalogue! {
     }
     TlsUnavailable "SG5103" Unavailable {
         summary: "TLS was demanded and is not available",
-        condition: "`sslmode` is `require`, `verify-ca` or `verify-full`; migrate-runner connects without TLS over loopback.",
+        condition: "The URL has `ssl=true`, or an `sslmode` of `require`, `verify-ca` or `verify-full`, and `[database] tls_ca` is not set; without it migrate-runner connects in clear.",
         effect: "Connecting anyway would silently weaken what the URL asks for.",
-        way_out: "Use sslmode=disable or sslmode=prefer on loopback.",
+        way_out: "Name the authority of the server's certificate in `[database] tls_ca`; or use sslmode=disable or sslmode=prefer on loopback.",
         bad: "?sslmode=require",
         good: "?sslmode=prefer",
+    }
+    ServerTls "SG5104" Denied {
+        summary: "the server does not prove by TLS who it is",
+        condition: "With `[database] tls_ca`, the server declines TLS, or its certificate is not of that authority, not for `tls_server_name` (or the endpoint's address), or not valid now.",
+        effect: "A login would be used, and data sent, on a connection that somebody else may read or answer. Nothing was said but the question for TLS.",
+        way_out: "Switch `ssl` on at the server; name the authority of its certificate in `tls_ca` and the name in it in `tls_server_name`.",
+        bad: "tls_ca of another authority than the server's",
+        good: "tls_ca of the server's authority, with a certificate for the endpoint's address",
+    }
+    TlsAuthority "SG5105" Configuration {
+        summary: "the certificates of the server's authority cannot be used",
+        condition: "The file of `[database] tls_ca` is missing, is not root's or the caller's, could be written by others, or holds no certificate in PEM.",
+        effect: "Nothing could prove who the server is, so nothing is connected to.",
+        way_out: "Write the certificate of the authority to the file, as root, with mode 0644.",
+        bad: "tls_ca = \"/etc/slotguard/server-ca.pem\" with no such file",
+        good: "a file of root with -----BEGIN CERTIFICATE-----",
     }
     AdminTarget "SG5201" Denied {
         summary: "an administrator's connection leads to another database",
@@ -1716,9 +1732,9 @@ catalogue! {
     }
     SidecarUpstream "SG8702" Configuration {
         summary: "the configuration does not say which server is behind the sidecar",
-        condition: "`[database]` does not name exactly one endpoint (a loopback one, unless `[sidecar] tls_ca` names a readable file of certificates), a role and, unless the mode is `peer`, a password file; or the URL of `--database-url-file` has no password.",
+        condition: "`[database]` does not name exactly one endpoint (a loopback one, unless `tls_ca` under `[database]` or `[sidecar]` names a readable file of certificates), a role and, unless the mode is `peer`, a password file; or the URL of `--database-url-file` has no password.",
         effect: "The sidecar could only guess where sessions belong, or would speak to another host without TLS.",
-        way_out: "Name one endpoint such as 127.0.0.1:5432, or `[sidecar] tls_ca` for one elsewhere; `role` and `password_file` under `[database]`.",
+        way_out: "Name one endpoint such as 127.0.0.1:5432, or `tls_ca` for one elsewhere; `role` and `password_file` under `[database]`.",
         bad: "endpoints = [\"192.0.2.1:5432\"]",
         good: "endpoints = [\"127.0.0.1:5432\"]",
     }
@@ -1876,7 +1892,7 @@ catalogue! {
     }
     SidecarTls "SG8727" Denied {
         summary: "the server does not prove by TLS who it is",
-        condition: "With `[sidecar] tls_ca`, the server declines TLS, or its certificate is not of that authority, not for `tls_server_name` (or the endpoint's address), or not valid now.",
+        condition: "With `[sidecar] tls_ca`, or `[database] tls_ca` and none under `[sidecar]`, the server declines TLS, or its certificate is not of that authority, not for `tls_server_name` (or the endpoint's address), or not valid now.",
         effect: "The slot's login would be used, and its data sent, on a connection that somebody else may read or answer.",
         way_out: "Switch `ssl` on at the server; name the authority of its certificate in `tls_ca` and the name in it in `tls_server_name`.",
         bad: "tls_ca of another authority than the server's",

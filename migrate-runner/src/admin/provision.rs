@@ -114,7 +114,7 @@ async fn roles_without_password(
 async fn is_let_in(login: &AdminTarget, database: &str) -> Result<bool, Denial> {
     /// SQLSTATE of a wrong password.
     const WRONG: &str = "28P01";
-    let answer = Login::of_seed(login, database).attempt().await?;
+    let answer = Login::of_seed(login, database)?.attempt().await?;
     let wrong = |error: tokio_postgres::Error| error.code().is_some_and(|c| c.code() == WRONG);
     Ok(!answer.err().is_some_and(wrong))
 }

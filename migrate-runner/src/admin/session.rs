@@ -67,7 +67,7 @@ impl AdminSession {
         authority: Authority,
     ) -> Result<Self, Denial> {
         tracing::info!(database, server = %target.place(), role = target.role(), "connecting");
-        let client = Login::of_admin(target, database).connect().await?;
+        let client = Login::of_admin(target, database)?.connect().await?;
         let server: Server = ask(&client, SERVER).await?;
         judge(&server, target, authority)?;
         let session = Self { client, server };

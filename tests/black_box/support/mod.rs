@@ -1,6 +1,7 @@
 //! What the tests share: built programs, runs of them, one redactor, throw-away servers.
 
 pub(crate) mod bench;
+pub(crate) mod between;
 pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod dice;
@@ -20,8 +21,10 @@ pub(crate) mod raw_exec;
 pub(crate) mod redact;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod secured;
 pub(crate) mod server;
 pub(crate) mod sidecar;
 pub(crate) mod systemd_box;
 pub(crate) mod talk;
 pub(crate) mod web;
+pub(crate) mod wiretap;
