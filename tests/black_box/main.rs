@@ -59,6 +59,7 @@ mod support;
 mod systemd;
 mod three_slots;
 mod trace;
+mod trace_alone;
 mod traps;
 mod units;
 mod web;
