@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of what the lint takes for one")]
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use guard::diagnostic::Code;
@@ -239,10 +240,16 @@ fn tried_again(server: &Server, file: (&str, &str), statements: &str) -> Value {
     let hold = Hold { slot: Some(1), database: DATABASE, statements };
     let limits = ["--lock-timeout", "1", "--retry-for", "60"];
     let run = server.migrate("trace", 1, &directory).and(&limits).format("json");
-    let outcome = run.run_while(|running| {
-        hold.during(server, |_| assert!(running.says("migration.blocked")));
+    let (mut child, mut lines) = hold.during(server, |_| {
+        let mut child = run.start();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains("migration.blocked")));
+        (child, lines)
     });
-    report(&outcome)
+    let last = lines.by_ref().last().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{last}");
+    let report: Value = serde_json::from_str(&last).unwrap();
+    report["migrations"][0].clone()
 }
 
 #[test]
