@@ -59,7 +59,7 @@ impl Recorder<'_> {
         if !as_planned {
             return Err(defect("refinery records other versions than were planned"));
         }
-        let work = Work { file: "adopt", pieces: &[], ledger_rows: queries };
+        let work = Work { file: "adopt", pieces: &[], ledger_rows: queries, traced: None };
         Transactions::new(self.session).run(work, false).await.map_err(Failure::into_denial)
     }
 }

@@ -119,8 +119,12 @@ impl<'a> Executor<'a> {
         loop {
             let tried = match execution.mode {
                 Mode::Transaction => {
-                    let work =
-                        Work { file: &file.file, pieces: &whole, ledger_rows: &[ledger_row] };
+                    let work = Work {
+                        file: &file.file,
+                        pieces: &whole,
+                        ledger_rows: &[ledger_row],
+                        traced: Some(0..whole.len()),
+                    };
                     self.transactions.run(work, self.next_has_a_transaction()).await
                 }
                 Mode::Statements => {

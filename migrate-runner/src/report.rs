@@ -202,9 +202,11 @@ pub(crate) fn progress(
             return blocked(console, slot, file, found, *pause);
         }
         Progress::Resumed { file, statement, of } => {
-            return resumed(console, slot, file, *statement, *of);
+            return resumed(console, slot, file, (*statement, *of), says);
         }
-        Progress::IndexDropped { file, index } => return index_dropped(console, slot, file, index),
+        Progress::IndexDropped { file, index } => {
+            return index_dropped(console, slot, file, index, says);
+        }
         Progress::Started { file } => ("migration.started", file, None, None),
         Progress::Applied { file, duration } => ("migration.applied", file, Some(duration), None),
         Progress::Failed { file, code } => ("migration.failed", file, None, Some(code.id())),
@@ -225,7 +227,7 @@ pub(crate) fn progress(
             says(console, &format!("  failed    {}  (not recorded)", file.file));
         }
         Progress::Failed { .. } if file.execution().mode == Mode::Statements => {
-            console.line(&format!("  failed    {}  (what ran before stays)", file.file));
+            says(console, &format!("  failed    {}  (what ran before stays)", file.file));
         }
         Progress::Failed { .. } => {
             says(console, &format!("  failed    {}  (rolled back)", file.file));
@@ -235,7 +237,13 @@ pub(crate) fn progress(
 }
 
 /// Says where a half-applied migration goes on.
-fn resumed(console: &Console, slot: SlotId, file: &MigrationFile, statement: usize, of: usize) {
+fn resumed(
+    console: &Console,
+    slot: SlotId,
+    file: &MigrationFile,
+    (statement, of): (usize, usize),
+    says: fn(&Console, &str),
+) {
     #[derive(Serialize)]
     struct Details<'a> {
         version: i64,
@@ -245,12 +253,18 @@ fn resumed(console: &Console, slot: SlotId, file: &MigrationFile, statement: usi
     }
     let details = Details { version: file.migration.version(), file: &file.file, statement, of };
     console.say(&Event::now(PROGRAM, slot, "migration.resumed", details), || {
-        console.line(&format!("  resumed   {}  (statement {statement} of {of})", file.file));
+        says(console, &format!("  resumed   {}  (statement {statement} of {of})", file.file));
     });
 }
 
 /// Says that an invalid index is gone.
-fn index_dropped(console: &Console, slot: SlotId, file: &MigrationFile, index: &str) {
+fn index_dropped(
+    console: &Console,
+    slot: SlotId,
+    file: &MigrationFile,
+    index: &str,
+    says: fn(&Console, &str),
+) {
     #[derive(Serialize)]
     struct Details<'a> {
         version: i64,
@@ -259,7 +273,7 @@ fn index_dropped(console: &Console, slot: SlotId, file: &MigrationFile, index: &
     }
     let details = Details { version: file.migration.version(), file: &file.file, index };
     console.say(&Event::now(PROGRAM, slot, "migration.index_dropped", details), || {
-        console.line(&format!("  dropped   {index}  (invalid, left by an earlier try)"));
+        says(console, &format!("  dropped   {index}  (invalid, left by an earlier try)"));
     });
 }
 

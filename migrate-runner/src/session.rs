@@ -126,6 +126,14 @@ impl GuardedSession {
         self.second.get_or_init(async || self.login.connect().await.ok()).await.as_ref()
     }
 
+    /// Opens one more session with the same login, for whoever holds something in it for a while.
+    ///
+    /// # Errors
+    /// As [`GuardedSession::open`] for a server that does not answer or refuses the login.
+    pub(crate) async fn another(&self) -> Result<Client, Denial> {
+        self.login.connect().await
+    }
+
     /// Returns the confirmed target of a slot's session.
     #[must_use]
     pub fn target(&self) -> Option<&ConfirmedTarget> {

@@ -1,5 +1,7 @@
 //! Names and texts as SQL.
 
+use guard::migration::ObjectName;
+
 /// Writes a name so that it is that name and nothing else; ours stay readable.
 pub(crate) fn name(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -11,6 +13,17 @@ pub(crate) fn name(text: &str) -> String {
         return text.to_owned();
     }
     format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// Writes the name of an object, with its schema where it has one.
+pub(crate) fn object(object: &ObjectName) -> String {
+    let schema = object.schema.as_deref().map(|schema| format!("{}.", name(schema)));
+    format!("{}{}", schema.unwrap_or_default(), name(&object.name))
+}
+
+/// The number of the object behind a name, as a statement of the session would find it.
+pub(crate) fn object_id(name: &ObjectName) -> String {
+    format!("pg_catalog.to_regclass({})::pg_catalog.oid", text(&object(name)))
 }
 
 /// Writes a text as a constant, whatever `standard_conforming_strings` says.

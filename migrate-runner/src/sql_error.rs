@@ -9,6 +9,14 @@ use guard::migration::Piece;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, ErrorPosition};
 
+/// SQLSTATE of a statement that waited too long for a lock, or was told not to wait.
+const LOCK_TIMEOUT: &str = "55P03";
+
+/// Returns whether a statement did not get a lock in time.
+pub(crate) fn is_lock_timeout(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.code() == LOCK_TIMEOUT)
+}
+
 /// Explains why a statement of a migration failed.
 pub(crate) fn statement(file: &str, piece: &Piece<'_>, error: &Error) -> Denial {
     let Some(server) = error.as_db_error() else {

@@ -6,6 +6,8 @@
 
 mod remains;
 
+use std::ops::Range;
+
 use guard::diagnostic::{Code, Denial};
 use guard::migration::{Alone, Execution, Need, Piece, Step};
 use tokio_postgres::SimpleQueryMessage;
@@ -16,6 +18,7 @@ use crate::history;
 use crate::progress::Progress;
 use crate::session::GuardedSession;
 use crate::sql_error;
+use crate::trace::Solo;
 use crate::transaction::{Failure, Transactions, Work, statement};
 
 use remains::{Index, Verdict};
@@ -45,6 +48,9 @@ impl<'a, 'r> Stepwise<'a, 'r> {
     /// # Errors
     /// As [`Transactions::run`]; the statements before the one that failed stay.
     pub(crate) async fn run(mut self, ledger_row: &str) -> Result<(), Failure> {
+        if let Some(trace) = self.transactions.trace() {
+            trace.file(self.session.client(), &self.file.file).await?;
+        }
         let half = history::read(self.session).await?.half_applied;
         if let Some(half) = &half {
             self.announce(half)?;
@@ -54,14 +60,21 @@ impl<'a, 'r> Stepwise<'a, 'r> {
             let is_done = half.as_ref().is_some_and(|half| half.done.contains(&number));
             match &step.need {
                 Need::Repetition => {}
-                _ if is_done => {}
+                _ if is_done => self.ran_earlier(step),
                 Need::Transaction => self.in_transaction(step).await?,
                 Need::Solitude(alone) => self.by_itself(step, alone, half.as_ref()).await?,
             }
         }
         let forget = half_applied::drop();
         let forget = note(&forget, self.steps.last().map_or(1, |step| step.piece.number));
-        self.transact(&[forget], &[ledger_row]).await
+        self.transact(&[forget], &[ledger_row], None).await
+    }
+
+    /// What ran before this run cannot be watched any more.
+    fn ran_earlier(&self, step: &Step<'_>) {
+        if let Some(trace) = self.transactions.trace() {
+            trace.ran_earlier(&self.file.file, &step.piece);
+        }
     }
 
     fn announce(&mut self, half: &HalfApplied) -> Result<(), Denial> {
@@ -78,8 +91,9 @@ impl<'a, 'r> Stepwise<'a, 'r> {
     async fn in_transaction(&mut self, step: &Step<'_>) -> Result<(), Failure> {
         let done = self.done(step);
         let mut pieces = self.settings(step);
+        let own = pieces.len();
         pieces.extend([step.piece.clone(), note(&done, step.piece.number)]);
-        self.transact(&pieces, &[]).await
+        self.transact(&pieces, &[], Some(own..own + 1)).await
     }
 
     async fn by_itself(
@@ -98,14 +112,17 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         if let Some(running) = running {
             let now = self.look(&remains::state(alone)).await?;
             match remains::judge(alone, running.before.as_deref(), now.as_deref()) {
-                Verdict::Done => return self.note_done(step).await,
+                Verdict::Done => {
+                    self.ran_earlier(step);
+                    return self.note_done(step).await;
+                }
                 Verdict::Finalize(finalize) => text = finalize,
                 Verdict::Again => {}
             }
         }
         self.note_begun(step, alone).await?;
         self.say_settings(step).await?;
-        let outcome = self.send(&Piece { text: &text, ..step.piece.clone() }).await;
+        let outcome = self.send_watched(&Piece { text: &text, ..step.piece.clone() }, alone).await;
         if let Err(failure) = outcome {
             return Err(self.with_invalid(failure, alone).await);
         }
@@ -175,12 +192,12 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         let begin = format!("{}; {begin}", half_applied::create());
         let mut pieces = self.settings(step);
         pieces.push(note(&begin, number));
-        self.transact(&pieces, &[]).await
+        self.transact(&pieces, &[], None).await
     }
 
     async fn note_done(&mut self, step: &Step<'_>) -> Result<(), Failure> {
         let done = self.done(step);
-        self.transact(&[note(&done, step.piece.number)], &[]).await
+        self.transact(&[note(&done, step.piece.number)], &[], None).await
     }
 
     fn done(&self, step: &Step<'_>) -> String {
@@ -201,8 +218,26 @@ impl<'a, 'r> Stepwise<'a, 'r> {
         sent.map_err(|failure| half_way(self.file, failure))
     }
 
-    async fn transact(&mut self, pieces: &[Piece<'_>], rows: &[&str]) -> Result<(), Failure> {
-        let work = Work { file: &self.file.file, pieces, ledger_rows: rows };
+    /// Sends a statement of the file that runs in no transaction; in a traced run it is watched.
+    async fn send_watched(&mut self, piece: &Piece<'_>, alone: &Alone) -> Result<(), Failure> {
+        let (session, file) = (self.session, &self.file.file);
+        let Some(trace) = self.transactions.trace().filter(|trace| trace.watches(file)) else {
+            return self.send(piece).await;
+        };
+        let half_way = |denial: Denial| half_way(self.file, denial.into());
+        let solo = Solo::begin(trace.clone(), session, file, alone).await;
+        let mut solo = solo.map_err(half_way)?;
+        solo.over(self.send(piece)).await?;
+        solo.end(piece).await.map_err(half_way)
+    }
+
+    async fn transact(
+        &mut self,
+        pieces: &[Piece<'_>],
+        rows: &[&str],
+        traced: Option<Range<usize>>,
+    ) -> Result<(), Failure> {
+        let work = Work { file: &self.file.file, pieces, ledger_rows: rows, traced };
         let ran = self.transactions.run(work, false).await;
         ran.map_err(|failure| half_way(self.file, failure))
     }

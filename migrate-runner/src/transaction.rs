@@ -4,6 +4,7 @@
 //! still be the same transaction, the run's lock must still be held, and the ledger must be as the
 //! run left it. Afterwards nothing of the session is left but that lock.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use guard::diagnostic::{Code, Denial, shown};
@@ -22,9 +23,6 @@ use crate::trace::{Look, Trace};
 /// `DISCARD ALL` would free it.
 const CLEAN: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; UNLISTEN *; \
                      DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES";
-
-/// SQLSTATE of a statement that waited too long for a lock.
-const LOCK_TIMEOUT: &str = "55P03";
 
 /// What the ledger looked like when this run last saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl From<Denial> for Failure {
 }
 
 /// Statements, and what is recorded when they ran.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Work<'a> {
     /// The name of its file.
     pub(crate) file: &'a str,
@@ -74,6 +72,8 @@ pub(crate) struct Work<'a> {
     pub(crate) pieces: &'a [Piece<'a>],
     /// The statements that record it, one row each; none for what is no migration.
     pub(crate) ledger_rows: &'a [&'a str],
+    /// Which of the statements are the file's own, for a trace; the others are the run's.
+    pub(crate) traced: Option<Range<usize>>,
 }
 
 /// The transactions of a run, one behind the other in one session.
@@ -102,6 +102,11 @@ impl<'a> Transactions<'a> {
         Self { trace, ..self }
     }
 
+    /// Returns who wants to know what each statement does.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
     /// Runs a text to its end and commits it; after any failure nothing of it stays. With
     /// `another`, the next transaction is begun at once.
     ///
@@ -114,16 +119,19 @@ impl<'a> Transactions<'a> {
             self.begun = None;
             // The connection may be gone, or the transaction ended; either way nothing stays open.
             let _ = self.session.client().batch_execute("ROLLBACK").await;
+            if let Some(trace) = &self.trace {
+                trace.rolled_back(self.session.client()).await;
+            }
         }
         done
     }
 
     async fn in_transaction(&mut self, work: Work<'_>, another: bool) -> Result<(), Failure> {
         let (before, ours) = self.begin(work.file).await?;
-        if let Some(trace) = &self.trace {
+        if let Some(trace) = self.trace.as_ref().filter(|_| work.traced.is_some()) {
             trace.begin(self.session.client(), work.file).await?;
         }
-        let checked = self.statements(work).await?;
+        let checked = self.statements(&work).await?;
         require_whole(work.file, &checked, &ours, &before)?;
         let after = match work.ledger_rows {
             [] => before,
@@ -161,30 +169,32 @@ impl<'a> Transactions<'a> {
 
     /// Sends the statements one by one, so that each failure has its place, and returns the answer
     /// to the check behind them.
-    async fn statements(&self, work: Work<'_>) -> Result<Answer, Failure> {
+    async fn statements(&self, work: &Work<'_>) -> Result<Answer, Failure> {
         let client = self.session.client();
         let (held, digest) = (run_lock::is_held(), digest_column());
         let check = format!("SELECT pg_catalog.pg_current_xact_id_if_assigned(), {held}, {digest}");
         let Some((last, others)) = work.pieces.split_last() else {
             return Ok(ask(self.session, work.file, &check).await?);
         };
-        for piece in others {
-            self.statement(work.file, piece).await?;
+        let is_traced = |at: usize| work.traced.as_ref().is_some_and(|own| own.contains(&at));
+        for (at, piece) in others.iter().enumerate() {
+            self.statement(work.file, piece, is_traced(at)).await?;
         }
         // Where the statement fails, so does the check: nothing runs in a failed transaction.
-        let sent = self.statement(work.file, last);
+        let sent = self.statement(work.file, last, is_traced(others.len()));
         let (done, checked) = tokio::join!(biased; sent, client.simple_query(&check));
         done?;
         Ok(checked.map_err(|error| sql_error::between(work.file, &error))?)
     }
 
     /// Sends one statement and, in a traced run, looks behind it.
-    async fn statement(&self, file: &str, piece: &Piece<'_>) -> Result<(), Failure> {
+    async fn statement(&self, file: &str, piece: &Piece<'_>, own: bool) -> Result<(), Failure> {
+        let trace = self.trace.as_ref().filter(|_| own);
         let started = Instant::now();
         let sent = async { (statement(self.session, file, piece).await, started.elapsed()) };
-        let ((done, duration), look) = tokio::join!(biased; sent, self.held());
+        let ((done, duration), look) = tokio::join!(biased; sent, self.held(trace));
         done?;
-        if let Some((look, trace)) = look.zip(self.trace.as_ref()) {
+        if let Some((look, trace)) = look.zip(trace) {
             let look = look.map_err(|error| sql_error::between(file, &error))?;
             trace.note(piece, (started, duration), look);
         }
@@ -192,8 +202,8 @@ impl<'a> Transactions<'a> {
     }
 
     /// Looks, behind a statement, at what the transaction holds. In a failed one nothing answers.
-    async fn held(&self) -> Option<Result<Look, Error>> {
-        self.trace.as_ref()?.look(self.session.client()).await
+    async fn held(&self, trace: Option<&Trace>) -> Option<Result<Look, Error>> {
+        trace?.look(self.session.client()).await
     }
 
     /// Commits, and asks the server behind it whether it did: what it answers to a `COMMIT` of a
@@ -241,7 +251,7 @@ pub(crate) async fn statement(
     let (outcome, blockers) = Watch::new(session).over(sent).await;
     let Err(error) = outcome else { return Ok(()) };
     let denial = sql_error::statement(file, piece, &error);
-    Err(if is_lock_timeout(&error) {
+    Err(if sql_error::is_lock_timeout(&error) {
         Failure::Blocked(sql_error::blocked(file, &denial, blockers.as_deref()))
     } else {
         Failure::Refused(denial)
@@ -274,10 +284,6 @@ fn require_whole(
 fn interrupted(file: &str) -> Denial {
     let found = format!("`{}`, between two statements", shown(file));
     Denial::new(Code::RunInterrupted, "the run was interrupted", found, "a run to the end")
-}
-
-fn is_lock_timeout(error: &Error) -> bool {
-    error.code().is_some_and(|code| code.code() == LOCK_TIMEOUT)
 }
 
 /// Writes the rows of the ledger, which must then be as many more than before.

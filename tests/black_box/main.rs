@@ -60,6 +60,7 @@ mod systemd;
 mod three_slots;
 mod tls;
 mod trace;
+mod trace_alone;
 mod traps;
 mod units;
 mod web;

@@ -18,7 +18,10 @@ pub enum Alone {
         index: Path,
     },
     /// `REINDEX … CONCURRENTLY`; an interruption leaves invalid indexes with names of the server.
-    Reindex,
+    Reindex {
+        /// The index or the table; `None` for a whole schema or database.
+        of: Option<Path>,
+    },
     /// `DETACH PARTITION … CONCURRENTLY`; an interruption leaves a partition that is half detached.
     Detach {
         /// The partitioned table.
@@ -26,7 +29,14 @@ pub enum Alone {
         /// Its partition.
         partition: Path,
     },
-    /// Anything that can simply run again: `VACUUM`, `REINDEX SCHEMA`, `CLUSTER` of every table.
+    /// `VACUUM`, which can simply run again.
+    Vacuum {
+        /// The tables that it names; none stands for every table.
+        tables: Vec<Path>,
+        /// Whether it passes over a table that is locked.
+        skips_locked: bool,
+    },
+    /// Anything else that can simply run again: `REINDEX SCHEMA`, `CLUSTER` of every table.
     Again,
 }
 
@@ -41,6 +51,7 @@ pub(super) fn of(statement: &Cursor<'_, '_>) -> Option<(Alone, String)> {
         "drop" => Some((drop_index(cursor)?, concurrently())),
         "reindex" => reindex(cursor),
         "cluster" => cluster(cursor),
+        "vacuum" => Some((vacuum(cursor), "`VACUUM`".to_owned())),
         "alter" => Some((detach(cursor)?, "`DETACH PARTITION … CONCURRENTLY`".to_owned())),
         _ => Some((Alone::Again, format!("`{}`", verb.to_uppercase()))),
     }
@@ -78,9 +89,11 @@ fn reindex(mut cursor: Cursor<'_, '_>) -> Option<(Alone, String)> {
         cursor.skip();
     }
     let of_schema = cursor.sees("schema");
+    let of_one = cursor.sees_any(&["index", "table"]);
     cursor.at += 1;
-    if in_options || cursor.sees("concurrently") {
-        return Some((Alone::Reindex, "`REINDEX CONCURRENTLY`".to_owned()));
+    if cursor.eat("concurrently") || in_options {
+        let of = if of_one { cursor.path() } else { None };
+        return Some((Alone::Reindex { of }, "`REINDEX CONCURRENTLY`".to_owned()));
     }
     of_schema.then(|| (Alone::Again, "`REINDEX SCHEMA`".to_owned()))
 }
@@ -93,6 +106,20 @@ fn cluster(mut cursor: Cursor<'_, '_>) -> Option<(Alone, String)> {
     }
     let of_all = cursor.is_done() || cursor.sees_symbol(b';');
     of_all.then(|| (Alone::Again, "`CLUSTER` of every table".to_owned()))
+}
+
+/// The options stand in brackets, or as words in front of the first table.
+fn vacuum(mut cursor: Cursor<'_, '_>) -> Alone {
+    let options = cursor.bracketed().map(Cursor::pieces).unwrap_or_default();
+    let skips_locked = options.iter().any(|option| option.sees("skip_locked"));
+    while cursor.eat_any(&["full", "freeze", "verbose", "analyze", "analyse"]) {}
+    let listed = cursor.until(|cursor| cursor.sees_symbol(b';'));
+    let table = |mut listed: Cursor<'_, '_>| {
+        listed.eat("only");
+        listed.path()
+    };
+    let tables = listed.pieces().into_iter().filter_map(table).collect();
+    Alone::Vacuum { tables, skips_locked }
 }
 
 fn detach(mut cursor: Cursor<'_, '_>) -> Option<Alone> {
@@ -148,11 +175,30 @@ mod tests {
         assert_eq!(read("DROP INDEX CONCURRENTLY IF EXISTS s.i"), Some(dropped));
         let detached = Alone::Detach { parent: path(None, "a"), partition: path(Some("s"), "b") };
         assert_eq!(read("ALTER TABLE a DETACH PARTITION s.b CONCURRENTLY"), Some(detached));
-        for again in ["VACUUM (FULL) a", "CLUSTER", "CLUSTER VERBOSE;", "REINDEX SCHEMA public"] {
+        for again in ["CLUSTER", "CLUSTER VERBOSE;", "REINDEX SCHEMA public"] {
             assert_eq!(read(again), Some(Alone::Again), "{again}");
         }
-        for reindex in ["REINDEX INDEX CONCURRENTLY i", "REINDEX (CONCURRENTLY on) TABLE a"] {
-            assert_eq!(read(reindex), Some(Alone::Reindex), "{reindex}");
+        for (reindex, of) in [
+            ("REINDEX INDEX CONCURRENTLY s.i", Some(path(Some("s"), "i"))),
+            ("REINDEX (CONCURRENTLY on) TABLE a", Some(path(None, "a"))),
+            ("REINDEX (VERBOSE, CONCURRENTLY) TABLE CONCURRENTLY a", Some(path(None, "a"))),
+            ("REINDEX SCHEMA CONCURRENTLY s", None),
+        ] {
+            assert_eq!(read(reindex), Some(Alone::Reindex { of }), "{reindex}");
+        }
+        for (vacuum, tables, skips_locked) in [
+            ("VACUUM", vec![], false),
+            ("VACUUM;", vec![], false),
+            ("VACUUM a", vec![path(None, "a")], false),
+            ("VACUUM FULL VERBOSE ANALYZE a (x, y);", vec![path(None, "a")], false),
+            (
+                "VACUUM (FULL, ANALYZE) ONLY s.a, \"B\" (x)",
+                vec![path(Some("s"), "a"), path(None, "B")],
+                false,
+            ),
+            ("VACUUM (SKIP_LOCKED, ANALYZE) a", vec![path(None, "a")], true),
+        ] {
+            assert_eq!(read(vacuum), Some(Alone::Vacuum { tables, skips_locked }), "{vacuum}");
         }
     }
 

@@ -140,7 +140,7 @@ async fn fill(console: &Console, filler: &AdminTarget, content: Content) -> Resu
     run_lock::take(&session, &Limits::default(), &mut |_| {}).await?;
     let mut transactions = Transactions::new(&session);
     for (name, text) in &content.scripts {
-        let work = Work { file: name, pieces: &pieces(text), ledger_rows: &[] };
+        let work = Work { file: name, pieces: &pieces(text), ledger_rows: &[], traced: None };
         transactions.run(work, false).await.map_err(Failure::into_denial)?;
         if console.format() == Format::Human {
             console.note(&format!("  ran       {name}"));

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use guard::diagnostic::shown;
-use guard::migration::{Alone, ObjectName};
+use guard::migration::Alone;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::live::rows;
@@ -56,17 +56,20 @@ pub(super) fn state(alone: &Alone) -> String {
              AND c.relnamespace OPERATOR(pg_catalog.=) t.relnamespace \
              AND t.oid OPERATOR(pg_catalog.=) {})",
             sql::text(&index.name),
-            oid(table)
+            sql::object_id(table)
         ),
-        Alone::DropIndex { index } => format!("{}::pg_catalog.text", oid(index)),
+        Alone::DropIndex { index } => format!("{}::pg_catalog.text", sql::object_id(index)),
         Alone::Detach { parent, partition } => format!(
             "(SELECT CASE WHEN i.inhdetachpending THEN '{PENDING}' ELSE 'attached' END \
              FROM pg_catalog.pg_inherits i WHERE i.inhrelid OPERATOR(pg_catalog.=) {} \
              AND i.inhparent OPERATOR(pg_catalog.=) {})",
-            oid(partition),
-            oid(parent)
+            sql::object_id(partition),
+            sql::object_id(parent)
         ),
-        Alone::CreateIndex { index: None, .. } | Alone::Reindex | Alone::Again => "NULL".to_owned(),
+        Alone::CreateIndex { index: None, .. }
+        | Alone::Reindex { .. }
+        | Alone::Vacuum { .. }
+        | Alone::Again => "NULL".to_owned(),
     }
 }
 
@@ -79,12 +82,12 @@ pub(super) fn judge(alone: &Alone, before: Option<&str>, now: Option<&str>) -> V
         Alone::CreateIndex { .. } => now.is_some() && now != before,
         Alone::DropIndex { .. } => before.is_some() && now.is_none(),
         Alone::Detach { parent, partition } if now == Some(PENDING) => {
-            let (parent, partition) = (written(parent), written(partition));
+            let (parent, partition) = (sql::object(parent), sql::object(partition));
             let finalize = format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE");
             return Verdict::Finalize(finalize);
         }
         Alone::Detach { .. } => before.is_some() && now.is_none(),
-        Alone::Reindex | Alone::Again => false,
+        Alone::Reindex { .. } | Alone::Vacuum { .. } | Alone::Again => false,
     };
     if done { Verdict::Done } else { Verdict::Again }
 }
@@ -96,10 +99,10 @@ pub(super) fn invalid_indexes(alone: &Alone) -> Option<String> {
         Alone::CreateIndex { index: Some(index), table } => format!(
             "c.relname OPERATOR(pg_catalog.=) {} AND i.indrelid OPERATOR(pg_catalog.=) {}",
             sql::text(&index.name),
-            oid(table)
+            sql::object_id(table)
         ),
         // Those of large values lie where only a superuser drops them.
-        Alone::Reindex => "c.relname OPERATOR(pg_catalog.~) '_cc(new|old)[0-9]*$' \
+        Alone::Reindex { .. } => "c.relname OPERATOR(pg_catalog.~) '_cc(new|old)[0-9]*$' \
              AND n.nspname OPERATOR(pg_catalog.<>) 'pg_toast' \
              AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) current_user"
             .to_owned(),
@@ -120,18 +123,10 @@ pub(super) fn indexes(answer: &[SimpleQueryMessage]) -> Vec<Index> {
     rows(answer).map(|row| Index { schema: text(row, 0), name: text(row, 1) }).collect()
 }
 
-/// The object id behind a name, as the statement would find it.
-fn oid(name: &ObjectName) -> String {
-    format!("pg_catalog.to_regclass({})::pg_catalog.oid", sql::text(&written(name)))
-}
-
-fn written(name: &ObjectName) -> String {
-    let schema = name.schema.as_deref().map(|schema| format!("{}.", sql::name(schema)));
-    format!("{}{}", schema.unwrap_or_default(), sql::name(&name.name))
-}
-
 #[cfg(test)]
 mod tests {
+    use guard::migration::ObjectName;
+
     use super::*;
 
     fn name(name: &str) -> ObjectName {
@@ -153,7 +148,7 @@ mod tests {
             (&drop, None, None, Verdict::Again),
             (&detach, Some("attached"), Some("attached"), Verdict::Again),
             (&detach, Some("attached"), None, Verdict::Done),
-            (&Alone::Reindex, None, None, Verdict::Again),
+            (&Alone::Reindex { of: None }, None, None, Verdict::Again),
             (&Alone::Again, None, None, Verdict::Again),
         ] {
             assert_eq!(judge(alone, before, now), verdict, "{alone:?} {before:?} {now:?}");

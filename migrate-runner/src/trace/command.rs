@@ -1,7 +1,6 @@
 //! The command: a run that is watched, and its report.
 
 use guard::diagnostic::Denial;
-use guard::migration::Mode;
 use step_report::console::{Console, Format, refuse_on_stderr};
 use step_report::exit::ExitStatus;
 
@@ -18,11 +17,6 @@ use crate::screening::{ScreenedFile, refusal};
 /// The formats that only this command has.
 pub(crate) const OUTPUTS: [Output; 1] = [Output::Markdown];
 
-/// Says whether one transaction holds every lock of a file until its end.
-fn is_watched(file: &&MigrationFile) -> bool {
-    file.execution().mode == Mode::Transaction
-}
-
 /// Runs what is pending and says what production would feel of it.
 ///
 /// # Errors
@@ -37,7 +31,7 @@ pub(crate) async fn run(
     let watched = |set: &MigrationSet| {
         let is_new = |file: &&MigrationFile| !hazards.is_deployed(file.migration.version());
         files = set.files().iter().filter(is_new).cloned().collect();
-        trace.watch(files.iter().filter(is_watched).map(|file| file.file.clone()));
+        trace.watch(files.iter().map(|file| file.file.clone()));
         Some(trace.clone())
     };
     // The report is the data; how far the run is, is for people.
@@ -48,9 +42,7 @@ pub(crate) async fn run(
     let pending: Vec<&MigrationFile> = files.iter().filter(is_applied).collect();
     let found: Vec<ScreenedFile> = hazards_of(&pending, hazards, ran.server);
     let applied = (&ran.outcome.applied[..], ran.server);
-    let record = |file: &&MigrationFile| traced.iter().find(|done| done.file == file.file);
-    let records = pending.iter().map(|file| (file.file.as_str(), record(file))).collect();
-    let report = Report::new(&ran.place, applied, records, &found, &ran.warnings);
+    let report = Report::new(&ran.place, applied, traced.iter().collect(), &found, &ran.warnings);
     let document = markdown::document(&report);
     console.attach("report.md", &document);
     console.conclude(&report, || match output {

@@ -27,18 +27,28 @@ pub(crate) type Look = BTreeMap<u32, Seen>;
 
 /// Asks for the relations that this session holds locks on.
 pub(super) async fn locked(client: &Client) -> Result<Look, Error> {
-    ask(client, "l LEFT JOIN pg_catalog.pg_class c").await
+    ask(client, "l LEFT JOIN pg_catalog.pg_class c", "xact_").await
 }
 
 /// Asks for every relation, which takes as long as there are many.
 pub(super) async fn all(client: &Client) -> Result<Look, Error> {
-    ask(client, "pg_catalog.pg_class c LEFT JOIN l").await
+    ask(client, "pg_catalog.pg_class c LEFT JOIN l", "xact_").await
+}
+
+/// Asks for every relation outside of a transaction, with the rows that all sessions together have
+/// handled so far; what the session has not handed on yet, it hands on first.
+pub(super) async fn totals(client: &Client) -> Result<Look, Error> {
+    client.simple_query("SELECT pg_catalog.pg_stat_force_next_flush()").await?;
+    ask(client, "pg_catalog.pg_class c LEFT JOIN l", "").await
 }
 
 /// The counters of a transaction are those since they were last handed on; asking for that at its
 /// end lets the next one begin with none.
-async fn ask(client: &Client, from: &str) -> Result<Look, Error> {
+async fn ask(client: &Client, from: &str, of: &str) -> Result<Look, Error> {
     let number = "pg_catalog.int8";
+    let counters = ["returned", "fetched", "inserted", "updated", "deleted"]
+        .map(|what| format!("pg_catalog.pg_stat_get_{of}tuples_{what}(c.oid)"))
+        .join(", ");
     let question = format!(
         "WITH l AS (SELECT s.relation, pg_catalog.string_agg(s.mode, ' ') AS modes \
              FROM pg_catalog.pg_lock_status() s \
@@ -49,11 +59,7 @@ async fn ask(client: &Client, from: &str) -> Result<Look, Error> {
              GROUP BY s.relation) \
          SELECT coalesce(c.oid, l.relation)::{number}, coalesce(l.modes, ''), n.nspname, c.relname, c.relkind, \
              c.relfilenode::{number}, coalesce(i.indrelid, c.oid)::{number}, \
-             pg_catalog.pg_stat_get_xact_tuples_returned(c.oid), \
-             pg_catalog.pg_stat_get_xact_tuples_fetched(c.oid), \
-             pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid), \
-             pg_catalog.pg_stat_get_xact_tuples_updated(c.oid), \
-             pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) \
+             {counters} \
          FROM {from} ON c.oid OPERATOR(pg_catalog.=) l.relation \
          LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
          LEFT JOIN pg_catalog.pg_index i ON i.indexrelid OPERATOR(pg_catalog.=) c.oid \

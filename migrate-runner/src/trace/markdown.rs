@@ -34,7 +34,7 @@ fn waits(migration: &Traced<'_>) -> Vec<String> {
         format!("{sign}{}{sign}", words::headline(felt, &code(&felt.relation)))
     };
     match migration.feels.len() {
-        _ if !migration.watched => vec![words::UNWATCHED.to_owned()],
+        0 if migration.is_in_part() => vec![words::nothing(migration).to_owned()],
         0 => vec!["nothing".to_owned()],
         _ => migration.feels.iter().map(line).collect(),
     }
@@ -50,6 +50,10 @@ fn hazards(migration: &Traced<'_>) -> Vec<String> {
 
 fn details(out: &mut String, migration: &Traced<'_>) {
     let _ = write!(out, "\n<details><summary>{}</summary>\n\n", html(migration.file));
+    for earlier in migration.earlier {
+        let _ = writeln!(out, "- line {}: {}", earlier.line, code(&earlier.summary));
+        let _ = writeln!(out, "  - {}", words::EARLIER);
+    }
     for statement in migration.statements {
         let (line, summary) = (statement.line, code(&statement.summary));
         let _ = writeln!(out, "- line {line}, {} ms: {summary}", statement.duration_ms);

@@ -5,17 +5,24 @@
 //! missed that a look from outside would come too late for. What is reported is about relations that
 //! were there before the run: nobody in production can wait for a table that does not exist yet.
 //!
-//! Not seen are locks that a statement takes and gives back itself, which only those do that cannot
-//! run in a transaction, and what happens at the commit, such as deferred constraints.
+//! A statement that cannot run in a transaction gives its locks back itself. A second session holds
+//! what it must ask for, sees its request, and lets go.
+//!
+//! Not seen is what happens at the commit, such as deferred constraints.
 
 mod command;
+mod difference;
 mod look;
 mod markdown;
 mod record;
 mod report;
+mod solo;
+mod stages;
 mod tracer;
+mod witness;
 mod words;
 
 pub(crate) use command::{OUTPUTS, run};
 pub(crate) use look::Look;
+pub(crate) use solo::Solo;
 pub(crate) use tracer::Trace;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use guard::migration::Piece;
 use serde::{Serialize, Serializer};
 
+use super::stages::Unseen;
+use crate::half_applied;
 use crate::history::LEDGER;
 
 /// The mode of a lock on a relation, from the weakest to the strongest.
@@ -83,7 +86,7 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    /// Names a relation; none for the ledger, which is the run's own.
+    /// Names a relation; none for the ledger and what lies beside it, which are the run's own.
     pub(super) fn new(schema: &str, name: &str, kind: &str) -> Option<Self> {
         let qualified = format!("{schema}.{name}");
         let name = if schema == "public" { name.to_owned() } else { qualified.clone() };
@@ -96,7 +99,14 @@ impl Relation {
             "m" => "materialized view",
             _ => "relation",
         };
-        (!qualified.starts_with(LEDGER)).then_some(Self { name, kind })
+        let is_ours =
+            qualified.starts_with(LEDGER) || qualified.starts_with(&half_applied::table());
+        (!is_ours).then_some(Self { name, kind })
+    }
+
+    /// Returns whether it has rows of its own.
+    pub(super) fn has_rows(&self) -> bool {
+        ["table", "materialized view"].contains(&self.kind)
     }
 }
 
@@ -125,7 +135,7 @@ impl Rows {
     }
 }
 
-/// A lock that a statement took and its transaction did not have before.
+/// A lock that a statement took and its transaction, if it has one, did not have before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Lock {
     #[serde(flatten)]
@@ -135,8 +145,17 @@ pub(super) struct Lock {
     pub(super) table: Option<String>,
     pub(super) mode: Mode,
     pub(super) waits: Waits,
-    /// From the beginning of the statement to the end of the commit.
+    /// From the beginning of the statement to the end of the commit; without a transaction, to the
+    /// end of the statement, less the time that it stood still for a look.
     pub(super) held_ms: u128,
+}
+
+impl Lock {
+    /// A lock on a relation, or on an index of a table, that is not over yet.
+    pub(super) fn new(relation: &Relation, table: Option<&String>, mode: Mode) -> Self {
+        let (relation, table) = (relation.clone(), table.cloned());
+        Self { relation, table, mode, waits: mode.waits(), held_ms: 0 }
+    }
 }
 
 /// An index that a statement built, of a table that was there before.
@@ -163,19 +182,72 @@ pub(super) struct Statement {
     pub(super) column: usize,
     /// Its beginning, without constants.
     pub(super) summary: String,
+    /// Less the time that it stood still for a look.
     pub(super) duration_ms: u128,
-    pub(super) locks: Vec<Lock>,
+    /// None when nothing is known about them.
+    pub(super) locks: Option<Vec<Lock>>,
+    /// Why locks, or some of them, are not known.
+    #[serde(rename = "locks_unseen", skip_serializing_if = "Option::is_none")]
+    pub(super) unseen: Option<Unseen>,
     /// The tables, and other relations with rows, that were written anew.
     pub(super) rewrites: Vec<String>,
     pub(super) indexes: Vec<Index>,
+    /// What was there before and is no more.
+    pub(super) drops: Vec<String>,
     pub(super) rows: Vec<Touched>,
+}
+
+impl Statement {
+    /// A statement of which nothing is known yet.
+    pub(super) fn new(piece: &Piece<'_>, duration: Duration) -> Self {
+        Self {
+            number: piece.number,
+            line: piece.line,
+            column: piece.column,
+            summary: piece.summary.clone(),
+            duration_ms: duration.as_millis(),
+            locks: None,
+            unseen: None,
+            rewrites: Vec::new(),
+            indexes: Vec::new(),
+            drops: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Returns the locks that are known.
+    pub(super) fn locks(&self) -> &[Lock] {
+        self.locks.as_deref().unwrap_or_default()
+    }
+}
+
+/// A statement that an earlier run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Earlier {
+    pub(super) number: usize,
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) summary: String,
 }
 
 /// What one migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Migration {
     pub(super) file: String,
-    /// From its first statement to the end of the commit.
+    /// Whether one transaction held every lock to the end.
+    pub(super) is_whole: bool,
+    /// From its first statement to the end of the commit; the sum of that where it has no
+    /// transaction as a whole.
     pub(super) duration: Duration,
     pub(super) statements: Vec<Statement>,
+    /// What ran before this run, and was not watched.
+    pub(super) earlier: Vec<Earlier>,
+}
+
+impl Migration {
+    /// A file that runs statement by statement, of which nothing has run.
+    pub(super) fn begun(file: &str) -> Self {
+        let (file, duration) = (file.to_owned(), Duration::ZERO);
+        Self { file, is_whole: false, duration, statements: Vec::new(), earlier: Vec::new() }
+    }
 }

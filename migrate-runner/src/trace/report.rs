@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use guard::diagnostic::Warning;
 use serde::Serialize;
 
-use super::record::{Migration, Mode, Rows, Statement, Waits};
+use super::record::{Earlier, Migration, Mode, Rows, Statement, Waits};
 use crate::finding::Finding;
 use crate::report::Place;
 use crate::screening::ScreenedFile;
@@ -29,13 +29,15 @@ pub(super) struct Report<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Traced<'a> {
     pub(super) file: &'a str,
-    /// False for one that runs statement by statement: no transaction holds its locks to the end.
-    pub(super) watched: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) duration_ms: Option<u128>,
+    /// Every migration is, by now; a report of an earlier version may say otherwise.
+    watched: bool,
+    duration_ms: u128,
     /// For each relation that somebody waits for, what they wait for; the worst first.
     pub(super) feels: Vec<Felt>,
     pub(super) statements: &'a [Statement],
+    /// What an earlier run did, of which nothing is known.
+    #[serde(skip_serializing_if = "<[Earlier]>::is_empty")]
+    pub(super) earlier: &'a [Earlier],
     pub(super) hazards: Vec<&'a Finding>,
 }
 
@@ -59,20 +61,20 @@ impl<'a> Report<'a> {
     pub(super) fn new(
         place: &'a Place,
         (applied, server): (&'a [i64], Option<u32>),
-        migrations: Vec<(&'a str, Option<&'a Migration>)>,
+        migrations: Vec<&'a Migration>,
         hazards: &'a [ScreenedFile],
         warnings: &'a [Warning],
     ) -> Self {
         let outcome = if applied.is_empty() { "unchanged" } else { "applied" };
-        let traced = |(file, record): (&'a str, Option<&'a Migration>)| {
-            let own = hazards.iter().find(|judged| judged.path == file);
-            let statements = record.map_or(&[][..], |record| &record.statements);
+        let traced = |record: &'a Migration| {
+            let own = hazards.iter().find(|judged| judged.path == record.file);
             Traced {
-                file,
-                watched: record.is_some(),
-                duration_ms: record.map(|record| record.duration.as_millis()),
-                feels: feels(statements),
-                statements,
+                file: &record.file,
+                watched: true,
+                duration_ms: record.duration.as_millis(),
+                feels: feels(&record.statements, record.is_whole),
+                statements: &record.statements,
+                earlier: &record.earlier,
                 hazards: own.map_or_else(Vec::new, |judged| judged.findings.iter().collect()),
             }
         };
@@ -87,12 +89,21 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Sums up statements: a lock is held to the end, so what comes behind it counts too.
-fn feels(statements: &[Statement]) -> Vec<Felt> {
+impl Traced<'_> {
+    /// Returns whether something may have been locked that nobody saw.
+    pub(super) fn is_in_part(&self) -> bool {
+        !self.earlier.is_empty() || self.statements.iter().any(|one| one.unseen.is_some())
+    }
+}
+
+/// Sums up statements: in one transaction a lock is held to the end, so what comes behind it counts
+/// too.
+fn feels(statements: &[Statement], is_whole: bool) -> Vec<Felt> {
     let mut felt: BTreeMap<&str, Felt> = BTreeMap::new();
     for (index, statement) in statements.iter().enumerate() {
         let later = &statements[index..];
-        for lock in statement.locks.iter().filter(|lock| lock.waits > Waits::Nothing) {
+        let later = if is_whole { later } else { &later[..1] };
+        for lock in statement.locks().iter().filter(|lock| lock.waits > Waits::Nothing) {
             let name = &lock.relation.name;
             let new = Felt {
                 waits: lock.waits,
@@ -111,7 +122,7 @@ fn feels(statements: &[Statement]) -> Vec<Felt> {
     }
     // Whoever waits for an index waits for its table, unless only the index is locked.
     let of_table = |felt: &BTreeMap<&str, Felt>, index: &Felt| {
-        let mut locks = statements.iter().flat_map(|statement| &statement.locks);
+        let mut locks = statements.iter().flat_map(Statement::locks);
         let table = locks.find(|lock| lock.relation.name == index.relation)?.table.as_deref()?;
         felt.get(table).filter(|table| table.mode >= index.mode).map(|_| ())
     };
@@ -145,9 +156,11 @@ mod tests {
             column: 1,
             summary: String::new(),
             duration_ms: 0,
-            locks: mode.map(lock).into_iter().collect(),
+            locks: Some(mode.map(lock).into_iter().collect()),
+            unseen: None,
             rewrites: Vec::new(),
             indexes: Vec::new(),
+            drops: Vec::new(),
             rows: vec![Touched { relation: "users".to_owned(), rows }],
         }
     }
@@ -156,10 +169,12 @@ mod tests {
     fn a_lock_lasts_to_the_end_and_what_runs_meanwhile_is_waited_for() {
         let strong = Some(Mode::AccessExclusive);
         let scanned = |statements: &[Statement]| {
-            feels(statements).iter().map(|felt| felt.meanwhile.scanned).collect::<Vec<_>>()
+            feels(statements, true).iter().map(|felt| felt.meanwhile.scanned).collect::<Vec<_>>()
         };
         assert_eq!(scanned(&[statement(strong, 0), statement(None, 9)]), [9]);
         assert_eq!(scanned(&[statement(None, 9), statement(strong, 0)]), [0]);
+        let apart = feels(&[statement(strong, 0), statement(None, 9)], false);
+        assert_eq!(apart[0].meanwhile.scanned, 0);
         assert_eq!(scanned(&[statement(Some(Mode::RowExclusive), 9)]), [0_u64; 0]);
     }
 
@@ -169,15 +184,16 @@ mod tests {
         let index = |mut statement: Statement| {
             let relation = Relation { name: "users_pkey".to_owned(), kind: "index" };
             let table = Some("users".to_owned());
-            statement.locks.push(Lock { relation, table, ..statement.locks[0].clone() });
+            let lock = Lock { relation, table, ..statement.locks()[0].clone() };
+            statement.locks.as_mut().unwrap().push(lock);
             statement
         };
         let names = |statement: Statement| {
-            feels(&[statement]).into_iter().map(|felt| felt.relation).collect::<Vec<_>>()
+            feels(&[statement], true).into_iter().map(|felt| felt.relation).collect::<Vec<_>>()
         };
         assert_eq!(names(index(statement(strong, 0))), ["users"]);
         let mut weaker = index(statement(strong, 0));
-        weaker.locks[0].mode = Mode::Share;
+        weaker.locks.as_mut().unwrap()[0].mode = Mode::Share;
         assert_eq!(names(weaker), ["users", "users_pkey"]);
     }
 
@@ -185,7 +201,7 @@ mod tests {
     fn the_strongest_lock_of_a_relation_is_felt() {
         let weak = Some(Mode::ShareUpdateExclusive);
         let felt =
-            feels(&[statement(weak, 5), statement(Some(Mode::Share), 3), statement(weak, 2)]);
+            feels(&[statement(weak, 5), statement(Some(Mode::Share), 3), statement(weak, 2)], true);
         assert_eq!(felt.len(), 1);
         assert_eq!((felt[0].mode, felt[0].meanwhile.scanned), (Mode::Share, 5));
     }

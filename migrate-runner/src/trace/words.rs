@@ -2,18 +2,22 @@
 
 use step_report::console::Console;
 
-use super::record::{Statement, Waits};
+use super::record::{Earlier, Statement, Waits};
 use super::report::{Felt, Report, Traced};
 use crate::screening;
 
-/// What is said of a migration that no transaction is around.
-pub(super) const UNWATCHED: &str = "not watched: it runs statement by statement";
+/// What is said of a statement that this run did not do.
+pub(super) const EARLIER: &str = "an earlier run did it: not watched";
 
 /// Writes the report.
 pub(super) fn say(console: &Console, report: &Report<'_>) {
     for migration in &report.migrations {
         console.line(migration.file);
         headlines(migration).iter().for_each(|line| console.line(&format!("  {line}")));
+        for Earlier { line, column, summary, .. } in migration.earlier {
+            console.line(&format!("  {line}:{column} {summary}"));
+            console.line(&format!("      {EARLIER}"));
+        }
         for statement in migration.statements {
             let Statement { line, column, summary, .. } = statement;
             let did = deeds(statement);
@@ -31,13 +35,15 @@ pub(super) fn say(console: &Console, report: &Report<'_>) {
 
 /// Returns what production would feel of a migration, a line for each relation.
 pub(super) fn headlines(migration: &Traced<'_>) -> Vec<String> {
-    if !migration.watched {
-        return vec![UNWATCHED.to_owned()];
-    }
     if migration.feels.is_empty() {
-        return vec!["nothing waits".to_owned()];
+        return vec![nothing(migration).to_owned()];
     }
     migration.feels.iter().map(|felt| headline(felt, &felt.relation)).collect()
+}
+
+/// Says that nothing waits, as far as that is known.
+pub(super) fn nothing(migration: &Traced<'_>) -> &'static str {
+    if migration.is_in_part() { "nothing waits, of what was seen" } else { "nothing waits" }
 }
 
 /// Returns what production would feel at a relation, called by `name`.
@@ -70,14 +76,17 @@ pub(super) fn deeds(statement: &Statement) -> Vec<String> {
             deeds.push(format!("{what} {}", all.join(", ")));
         }
     };
-    let locks = statement.locks.iter();
+    let locks = statement.locks().iter();
     add(
         "locks",
         locks.map(|lock| format!("{} {}", lock.relation.name, lock.mode.name())).collect(),
     );
+    let unseen = statement.unseen.iter();
+    add("locks not seen:", unseen.map(|unseen| unseen.words().to_owned()).collect());
     add("rewrites", statement.rewrites.clone());
     let indexes = statement.indexes.iter();
     add("builds", indexes.map(|index| format!("{} on {}", index.index, index.table)).collect());
+    add("drops", statement.drops.clone());
     let rows = statement.rows.iter();
     add(
         "rows",
