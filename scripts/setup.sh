@@ -83,6 +83,18 @@ want_proxies() {
     say "    sudo apt-get install -y nginx-light caddy"
 }
 
+# Rules of packets, for the tests of units; who cannot install them sees these tests say SKIPPED.
+want_nftables() {
+    [ -x /usr/sbin/nft ] && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "Installing nftables from the distribution …"
+        apt_get update
+        without_services apt_get install nftables && return
+    fi
+    say "nftables is missing; the tests that need it will be skipped. Install it with:"
+    say "    sudo apt-get install -y nftables"
+}
+
 # A browser, for the tests of what people see; who cannot install it sees these tests say SKIPPED.
 want_browser() {
     [ -x /usr/bin/chromium ] && return

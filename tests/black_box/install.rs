@@ -373,13 +373,18 @@ fn the_units_are_as_closed_as_they_can_be_and_well_formed() {
         assert!(!outcome.said().contains("ignoring"), "{outcome:?}");
     }
     let path = format!("{}:", units.to_str().unwrap());
-    let names = [
+    let mut names = vec![
         "slot-pg@preview-1.service",
-        "slotguard-nftables.service",
         "slot-backend@preview-1.socket",
         "slotguard-preview-1.slice",
         "slotguard-reaper.timer",
     ];
+    // It stops by the program itself, and names its manual.
+    if Path::new("/usr/sbin/nft").is_file() {
+        names.push("slotguard-nftables.service");
+    } else {
+        say("SKIPPED: slotguard-nftables.service, since there is no nft");
+    }
     for unit in std::fs::read_dir(&units).unwrap() {
         let unit = unit.unwrap().path();
         if unit.extension().is_some_and(|kind| kind == "service") {
